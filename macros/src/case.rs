@@ -59,7 +59,8 @@ fn words(ident: &str) -> Vec<String> {
             words.push(String::new());
             continue;
         }
-        let starts_word = letter.is_uppercase() && words.last().is_some_and(|word| !word.is_empty());
+        let starts_word =
+            letter.is_uppercase() && words.last().is_some_and(|word| !word.is_empty());
         if starts_word {
             words.push(String::new());
         }

@@ -1,1 +1,32 @@
-//! Under construction.
+#![doc = include_str!("../README.md")]
+
+extern crate self as dokit_storage;
+
+mod batch;
+mod codec;
+mod error;
+mod key;
+mod limits;
+mod list;
+mod maybe_send;
+mod memory;
+mod schema;
+mod store;
+mod timestamp;
+mod transaction;
+mod typed;
+
+pub use batch::{AlarmChange, Batch};
+pub use codec::{decode, encode};
+pub use dokit_macros::Schema;
+pub use error::{Error, Result};
+pub use key::{Family, Key};
+pub use limits::Limits;
+pub use list::{KeyRange, ListOptions};
+pub use maybe_send::{MaybeSend, MaybeSync};
+pub use memory::Memory;
+pub use schema::Schema;
+pub use store::Store;
+pub use timestamp::Timestamp;
+pub use transaction::Transaction;
+pub use typed::{Entry, TypedStorage};

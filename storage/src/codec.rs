@@ -1,0 +1,44 @@
+//! Values to and from JSON text, with errors that say where.
+
+use std::any::type_name;
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{Error, Result};
+
+/// The JSON text of a value that is meant for `key`.
+///
+/// # Errors
+///
+/// [`Error::Encode`] when the value has no JSON form, such as a map whose keys are structs.
+pub fn encode<V: Serialize + ?Sized>(key: &str, value: &V) -> Result<String> {
+    serde_json::to_string(value).map_err(|source| Error::Encode {
+        key: key.to_owned(),
+        expected: type_name::<V>(),
+        source: source.into(),
+    })
+}
+
+/// The value that stands under `key` as `json`.
+///
+/// # Errors
+///
+/// [`Error::Decode`] with the key, the type and the place, when the text is not JSON or not of the
+/// type.
+pub fn decode<V: DeserializeOwned>(key: &str, json: &str) -> Result<V> {
+    let mut text = serde_json::Deserializer::from_str(json);
+    let decoded = serde_path_to_error::deserialize(&mut text)
+        .map_err(|error| (error.path().to_string(), error.into_inner()))
+        .and_then(|value| match text.end() {
+            Ok(()) => Ok(value),
+            Err(error) => Err((".".to_owned(), error)),
+        });
+    decoded.map_err(|(path, source)| Error::Decode {
+        key: key.to_owned(),
+        expected: type_name::<V>(),
+        path,
+        line: source.line(),
+        column: source.column(),
+        source: source.into(),
+    })
+}
