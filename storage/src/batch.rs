@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 
-use crate::{Error, KeyRange, Result, Timestamp};
+use crate::{Error, KeyRange, Result, Store, Timestamp};
 
 /// What one commit does to the alarm.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -96,24 +96,50 @@ impl Batch {
         !self.delete_all && self.writes.is_empty() && self.alarm == AlarmChange::Keep
     }
 
-    /// What a read of `key` finds in this batch, if the batch decides it.
-    pub(crate) fn read(&self, key: &str) -> Read<'_> {
+    /// Reads a key as it would be once this batch were committed to `store`.
+    ///
+    /// This and its two siblings are all that it takes to show uncommitted writes to reads; a
+    /// [`Transaction`](crate::Transaction) and an object's storage are made of them.
+    pub async fn get_over<T: Store>(&self, store: &T, key: &str) -> Result<Option<String>> {
         match self.writes.get(key) {
-            Some(Some(value)) => Read::Value(value),
-            Some(None) => Read::Missing,
-            None if self.delete_all => Read::Missing,
-            None => Read::Below,
+            Some(written) => Ok(written.clone()),
+            None if self.delete_all => Ok(None),
+            None => store.get(key).await,
         }
     }
 
-    /// The writes within a range, in the order of their bytes.
-    pub(crate) fn writes_in(
+    /// Lists a range as it would be once this batch were committed to `store`.
+    pub async fn list_over<T: Store>(
         &self,
+        store: &T,
         range: &KeyRange,
-    ) -> impl DoubleEndedIterator<Item = (&str, Option<&str>)> {
-        self.writes
-            .range::<str, _>(range.bounds())
-            .map(|(key, value)| (key.as_str(), value.as_deref()))
+    ) -> Result<Vec<(String, String)>> {
+        let written = || self.writes.range::<str, _>(range.bounds());
+        let mut found = BTreeMap::new();
+        if !self.delete_all {
+            // Each write in the range hides at most one entry of the store.
+            let mut below = range.clone();
+            below.limit = range
+                .limit
+                .map(|limit| limit.saturating_add(written().count()));
+            found.extend(store.list(&below).await?);
+        }
+        for (key, value) in written() {
+            match value {
+                Some(value) => found.insert(key.clone(), value.clone()),
+                None => found.remove(key),
+            };
+        }
+        Ok(range.arrange(found.into_iter()))
+    }
+
+    /// Reads the alarm as it would be once this batch were committed to `store`.
+    pub async fn alarm_over<T: Store>(&self, store: &T) -> Result<Option<Timestamp>> {
+        match self.alarm {
+            AlarmChange::Keep => store.alarm().await,
+            AlarmChange::Set(at) => Ok(Some(at)),
+            AlarmChange::Delete => Ok(None),
+        }
     }
 
     pub(crate) fn check_alarm(&self) -> Result<()> {
@@ -124,14 +150,4 @@ impl Batch {
             _ => Ok(()),
         }
     }
-}
-
-/// What a batch knows of a key.
-pub(crate) enum Read<'a> {
-    /// It writes this value.
-    Value(&'a str),
-    /// It deletes it.
-    Missing,
-    /// It leaves it as it is below.
-    Below,
 }

@@ -110,9 +110,12 @@ pub enum Error {
         /// What it answered.
         source: Source,
     },
-    /// A write where only reading is allowed, such as a method that takes `&self`.
-    #[error("write while only reading is allowed: {reason}")]
-    ReadOnly {
+    /// An operation that the store does not allow now, such as a write in a method that takes
+    /// `&self`.
+    #[error("{operation} refused: {reason}")]
+    Refused {
+        /// What was to be done: `write`, `set the alarm`.
+        operation: &'static str,
         /// Why it is not allowed here.
         reason: &'static str,
     },

@@ -1,6 +1,4 @@
-use std::collections::BTreeMap;
-
-use crate::{AlarmChange, Batch, KeyRange, Limits, Result, Store, Timestamp, batch::Read};
+use crate::{Batch, KeyRange, Limits, Result, Store, Timestamp};
 
 /// Writes that gather in memory until [`commit`](Self::commit) hands them down as one batch.
 ///
@@ -43,37 +41,15 @@ impl<'a, T: Store> Transaction<'a, T> {
 
 impl<T: Store> Store for Transaction<'_, T> {
     async fn get(&self, key: &str) -> Result<Option<String>> {
-        match self.batch.read(key) {
-            Read::Value(value) => Ok(Some(value.to_owned())),
-            Read::Missing => Ok(None),
-            Read::Below => self.below.get(key).await,
-        }
+        self.batch.get_over(&*self.below, key).await
     }
 
     async fn list(&self, range: &KeyRange) -> Result<Vec<(String, String)>> {
-        let mut found = BTreeMap::new();
-        if !self.batch.deletes_all() {
-            // Each of our writes in the range hides at most one entry from below.
-            let mut below = range.clone();
-            let hidden = self.batch.writes_in(range).count();
-            below.limit = range.limit.map(|limit| limit.saturating_add(hidden));
-            found.extend(self.below.list(&below).await?);
-        }
-        for (key, value) in self.batch.writes_in(range) {
-            match value {
-                Some(value) => found.insert(key.to_owned(), value.to_owned()),
-                None => found.remove(key),
-            };
-        }
-        Ok(range.arrange(found.into_iter()))
+        self.batch.list_over(&*self.below, range).await
     }
 
     async fn alarm(&self) -> Result<Option<Timestamp>> {
-        match self.batch.alarm() {
-            AlarmChange::Keep => self.below.alarm().await,
-            AlarmChange::Set(at) => Ok(Some(at)),
-            AlarmChange::Delete => Ok(None),
-        }
+        self.batch.alarm_over(&*self.below).await
     }
 
     async fn commit(&mut self, batch: Batch) -> Result<()> {
