@@ -2,9 +2,12 @@
 
 extern crate self as dokit_storage;
 
+#[doc(hidden)]
+pub mod __private;
 mod batch;
 mod codec;
 mod error;
+mod faults;
 mod key;
 mod limits;
 mod list;
@@ -20,6 +23,7 @@ pub use batch::{AlarmChange, Batch};
 pub use codec::{decode, encode};
 pub use dokit_macros::Schema;
 pub use error::{Error, Result};
+pub use faults::Faults;
 pub use key::{Family, Key};
 pub use limits::Limits;
 pub use list::{KeyRange, ListOptions};
