@@ -1,0 +1,11 @@
+use dokit_storage::{Memory, Schema, TypedStorage};
+
+#[derive(Schema)]
+struct Counter {
+    count: u64,
+}
+
+fn main() {
+    let mut storage = TypedStorage::<Counter, _>::new(Memory::new());
+    let _ = storage.put(Counter::COUNT, &"one");
+}
