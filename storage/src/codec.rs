@@ -4,19 +4,22 @@ use std::any::type_name;
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use crate::{Error, Result};
+use crate::{Error, Result, lossless};
 
 /// The JSON text of a value that is meant for `key`.
 ///
 /// # Errors
 ///
-/// [`Error::Encode`] when the value has no JSON form, such as a map whose keys are structs.
+/// [`Error::Encode`] when the value has no JSON form, such as a map whose keys are structs, a number
+/// that is not finite, or `Some(None)`, which JSON would give back as `None`.
 pub fn encode<V: Serialize + ?Sized>(key: &str, value: &V) -> Result<String> {
-    serde_json::to_string(value).map_err(|source| Error::Encode {
+    let refused = |source| Error::Encode {
         key: key.to_owned(),
         expected: type_name::<V>(),
-        source: source.into(),
-    })
+        source,
+    };
+    lossless::check(value).map_err(|loss| refused(loss.into()))?;
+    serde_json::to_string(value).map_err(|error| refused(error.into()))
 }
 
 /// The value that stands under `key` as `json`.

@@ -143,7 +143,12 @@ impl Error {
     /// or the arguments.
     #[must_use]
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Engine { .. })
+        match self {
+            Self::Engine { .. } => true,
+            // A step that failed because the disk did.
+            Self::Migration { source, .. } => source.downcast_ref().is_some_and(Self::is_retryable),
+            _ => false,
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-use std::ops::Bound;
+use std::ops::{Bound, Range};
 
 use crate::{Error, Result};
 
@@ -146,6 +146,9 @@ fn past_prefix(prefix: &str) -> Option<String> {
     None
 }
 
+/// Where the library's own keys stand: all that begin with `__`.
+const LIBRARY_KEYS: Range<&str> = "__".."_`";
+
 /// One range of keys, as a [`Store`](crate::Store) lists it: [`ListOptions`] with everything worked
 /// out.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -167,6 +170,29 @@ impl KeyRange {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.end.as_ref().is_some_and(|end| *end <= self.start)
+    }
+
+    /// The parts of this range before and after the library's own keys, which begin with `__`, in
+    /// the order asked for. The limit is that of the whole.
+    pub(crate) fn around_library_keys(&self) -> impl Iterator<Item = Self> {
+        let mut before = self.clone();
+        if before
+            .end
+            .as_deref()
+            .is_none_or(|end| end > LIBRARY_KEYS.start)
+        {
+            before.end = Some(LIBRARY_KEYS.start.to_owned());
+        }
+        let mut after = self.clone();
+        if after.start.as_str() < LIBRARY_KEYS.end {
+            LIBRARY_KEYS.end.clone_into(&mut after.start);
+        }
+        let parts = if self.reverse {
+            [after, before]
+        } else {
+            [before, after]
+        };
+        parts.into_iter().filter(|part| !part.is_empty())
     }
 
     /// The bounds for a `BTreeMap`; an empty range gives bounds that hold nothing and never panic.
@@ -211,5 +237,17 @@ mod tests {
             "invalid list options: start and start_after exclude each other"
         );
         assert!(ListOptions::new().limit(0).to_range().is_err());
+    }
+
+    #[test]
+    fn the_library_keys_end_where_their_prefix_does() {
+        assert_eq!(
+            past_prefix(LIBRARY_KEYS.start).as_deref(),
+            Some(LIBRARY_KEYS.end)
+        );
+        let inside = ListOptions::new().prefix("__fsm").to_range().unwrap();
+        assert_eq!(inside.around_library_keys().count(), 0);
+        let beside = ListOptions::new().prefix("user:").to_range().unwrap();
+        assert!(beside.around_library_keys().eq([beside.clone()]));
     }
 }

@@ -3,7 +3,8 @@ use std::{fmt, marker::PhantomData};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    Batch, Error, Family, Key, ListOptions, Result, Schema, Store, Timestamp, Transaction, codec,
+    Batch, Entry, Error, Family, Key, ListOptions, Result, Schema, Store, Timestamp, Transaction,
+    entry::list_own,
 };
 
 /// A store seen through a schema: keys are constants, values have types.
@@ -138,16 +139,7 @@ impl<S: Schema, T: Store> TypedStorage<S, T> {
     ///
     /// [`Error::InvalidList`] for options that contradict each other.
     pub async fn list(&self, options: ListOptions) -> Result<Vec<Entry>> {
-        let mut range = options.to_range()?;
-        let limit = range.limit.take();
-        let entries = self.store.list(&range).await?;
-        let own = |key: &str| !key.starts_with("__");
-        Ok(entries
-            .into_iter()
-            .filter(|(key, _)| own(key))
-            .take(limit.unwrap_or(usize::MAX))
-            .map(|(key, json)| Entry { key, json })
-            .collect())
+        list_own(&self.store, &options).await
     }
 
     /// Lists the members of a family, each with its name within the family. The keys in `options`
@@ -235,36 +227,5 @@ impl<S: Schema, T: Store> TypedStorage<S, Transaction<'_, T>> {
 impl<S, T: fmt::Debug> fmt::Debug for TypedStorage<S, T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_tuple("TypedStorage").field(&self.store).finish()
-    }
-}
-
-/// A key with its value, as [`TypedStorage::list`] finds it: the type is not known until it is
-/// decoded.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Entry {
-    key: String,
-    json: String,
-}
-
-impl Entry {
-    /// The key.
-    #[must_use]
-    pub fn key(&self) -> &str {
-        &self.key
-    }
-
-    /// The value as JSON text.
-    #[must_use]
-    pub fn json(&self) -> &str {
-        &self.json
-    }
-
-    /// The value as a `V`.
-    ///
-    /// # Errors
-    ///
-    /// [`Error::Decode`].
-    pub fn decode<V: DeserializeOwned>(&self) -> Result<V> {
-        codec::decode(&self.key, &self.json)
     }
 }
