@@ -1,1 +1,34 @@
-//! Under construction.
+#![doc = include_str!("../README.md")]
+
+extern crate self as dokit_fsm;
+
+mod check;
+mod drawing;
+mod error;
+mod history;
+mod hooks;
+mod machine;
+mod once;
+mod persisted;
+//PT
+//PTMOD
+mod record;
+mod send;
+mod table;
+
+pub use check::Report;
+#[doc = include_str!("machine.md")]
+pub use dokit_macros::machine;
+pub use error::{
+    GuardRefused, InvalidTransition, RecordError, Refused, SendError, UndeclaredTarget,
+};
+pub use history::HistoryEntry;
+pub use hooks::{Hooks, NoHooks, Transition};
+pub use machine::{Edge, Machine};
+pub use persisted::Persisted;
+pub use record::Migration;
+
+#[doc(hidden)]
+pub mod __private {
+    pub use crate::table::{Guard, Move, State, Table, Timeout, refusal};
+}
