@@ -4,5 +4,10 @@
 fn misuse_of_a_schema_is_refused_where_it_stands() {
     let cases = trybuild::TestCases::new();
     cases.compile_fail("tests/compile_fail/*.rs");
-    cases.pass("tests/pass/private_schema_without_warnings.rs");
+    if cfg!(feature = "garde") {
+        cases.compile_fail("tests/compile_fail_with_garde/*.rs");
+    } else {
+        cases.compile_fail("tests/compile_fail_without_garde/*.rs");
+    }
+    cases.pass("tests/pass/*.rs");
 }

@@ -1,0 +1,11 @@
+use dokit_storage::Schema;
+
+struct Plain;
+
+#[derive(Schema)]
+struct Owner {
+    #[schema(validate)]
+    owner: Plain,
+}
+
+fn main() {}
