@@ -1,6 +1,5 @@
 //! `#[schema(validate)]`: values are checked by garde on the way in and on the way out.
 #![cfg(feature = "garde")]
-#![expect(clippy::unwrap_used, reason = "a call that fails is a test that fails")]
 
 use dokit_storage::{Batch, Family, ListOptions, Memory, Schema, Store, TypedStorage};
 use futures_executor::block_on;
