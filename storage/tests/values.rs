@@ -24,53 +24,53 @@ fn round_trip<V: Serialize + DeserializeOwned>(value: &V) -> Option<V> {
     block_on(storage.get(key)).unwrap()
 }
 
-fn assert_exact<V: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: V) {
-    assert_eq!(round_trip(&value).as_ref(), Some(&value));
+fn assert_exact<V: Serialize + DeserializeOwned + PartialEq + std::fmt::Debug>(value: &V) {
+    assert_eq!(round_trip(value).as_ref(), Some(value));
 }
 
 #[test]
 fn numbers_are_exact_to_the_last_digit() {
     for number in [0, (1 << 53) + 1, u64::MAX] {
-        assert_exact(number);
+        assert_exact(&number);
     }
     for number in [i64::MIN, -(1 << 53) - 1, i64::MAX] {
-        assert_exact(number);
+        assert_exact(&number);
     }
-    assert_exact(u128::MAX);
-    assert_exact(i128::MIN);
+    assert_exact(&u128::MAX);
+    assert_exact(&i128::MIN);
     for number in [f64::MIN, f64::MIN_POSITIVE, 5e-324, 0.1, f64::MAX] {
-        assert_exact(number);
+        assert_exact(&number);
     }
-    assert_exact(f32::MAX);
+    assert_exact(&f32::MAX);
     assert!(round_trip(&-0.0_f64).unwrap().is_sign_negative());
 }
 
 #[test]
 fn nothing_is_a_value_and_not_a_missing_one() {
-    assert_exact(());
-    assert_exact(None::<u64>);
-    assert_exact(Vec::<u8>::new());
-    assert_exact(String::new());
-    assert_exact(serde_json::Value::Null);
-    assert_exact(None::<Option<u8>>);
-    assert_exact(Some(Some(1)));
+    assert_exact(&());
+    assert_exact(&None::<u64>);
+    assert_exact(&Vec::<u8>::new());
+    assert_exact(&String::new());
+    assert_exact(&serde_json::Value::Null);
+    assert_exact(&None::<Option<u8>>);
+    assert_exact(&Some(Some(1)));
 }
 
 #[test]
 fn maps_keep_their_keys_of_whatever_type() {
-    assert_exact(BTreeMap::from([
+    assert_exact(&BTreeMap::from([
         (u64::MAX, "a".to_owned()),
         (0, "b".to_owned()),
     ]));
-    assert_exact(HashMap::from([
+    assert_exact(&HashMap::from([
         ("x".to_owned(), None::<u8>),
         (String::new(), Some(2)),
     ]));
-    assert_exact(BTreeMap::from([(
+    assert_exact(&BTreeMap::from([(
         -1_i8,
         BTreeSet::from(['a', '\u{1F600}']),
     )]));
-    assert_exact(BTreeMap::from([(true, ())]));
+    assert_exact(&BTreeMap::from([(true, ())]));
 }
 
 #[test]
