@@ -10,8 +10,8 @@ mod hooks;
 mod machine;
 mod once;
 mod persisted;
-//PT
-//PTMOD
+#[cfg(feature = "proptest")]
+pub mod proptest;
 mod record;
 mod send;
 mod table;

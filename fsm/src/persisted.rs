@@ -120,13 +120,17 @@ impl<S, E, H> Persisted<S, E, H> {
     /// Runs these hooks with every step, in place of those it has.
     #[must_use]
     pub fn hooks<G: Hooks<S, E>>(self, hooks: G) -> Persisted<S, E, G> {
+        self.with_hooks(hooks)
+    }
+
+    pub(crate) fn with_hooks<G>(&self, hooks: G) -> Persisted<S, E, G> {
         Persisted {
             machine: self.machine,
-            key: self.key,
+            key: self.key.clone(),
             history: self.history,
             remembered_ids: self.remembered_ids,
             migrations: self.migrations,
-            timeouts: self.timeouts,
+            timeouts: self.timeouts.clone(),
             hooks,
         }
     }
@@ -251,15 +255,7 @@ pub(crate) struct Current<S> {
 
 impl<S, E, H: Clone> Clone for Persisted<S, E, H> {
     fn clone(&self) -> Self {
-        Self {
-            machine: self.machine,
-            key: self.key.clone(),
-            history: self.history,
-            remembered_ids: self.remembered_ids,
-            migrations: self.migrations,
-            timeouts: self.timeouts.clone(),
-            hooks: self.hooks.clone(),
-        }
+        self.with_hooks(self.hooks.clone())
     }
 }
 

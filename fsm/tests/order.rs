@@ -111,8 +111,8 @@ fn each_event_of_the_table_leads_where_it_says_and_no_other_is_taken() {
     assert!(
         ORDER
             .states()
-            .eq(["pending", "paid", "shipped", "delivered", "cancelled"]),
-        "the initial state is the first"
+            .eq(["pending", "paid", "shipped", "cancelled", "delivered"]),
+        "those with transitions of their own first, the initial one before all"
     );
     assert!(ORDER.events().eq(["pay", "cancel", "ship", "deliver"]));
 }
