@@ -2,7 +2,7 @@ use serde::de::DeserializeOwned;
 
 use crate::{ListOptions, Result, Store, codec};
 
-/// A key with its value, as [`TypedStorage::list`] finds it: the type is not known until it is
+/// A key with its value, as [`TypedStorage::list`](crate::TypedStorage::list) finds it: the type is not known until it is
 /// decoded.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {
@@ -27,7 +27,7 @@ impl Entry {
     ///
     /// # Errors
     ///
-    /// [`Error::Decode`].
+    /// [`Error::Decode`](crate::Error::Decode).
     pub fn decode<V: DeserializeOwned>(&self) -> Result<V> {
         codec::decode(&self.key, &self.json)
     }

@@ -69,7 +69,7 @@ impl<'a> Step<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::Decode`] where the stored value is not a `V`.
+    /// [`Error::Decode`](crate::Error::Decode) where the stored value is not a `V`.
     pub async fn get<V: DeserializeOwned>(&self, key: &str) -> Result<Option<V>> {
         let json = self.store.boxed_get(key).await?;
         json.map(|json| codec::decode(key, &json)).transpose()
@@ -112,7 +112,7 @@ impl<'a> Step<'a> {
     ///
     /// # Errors
     ///
-    /// [`Error::InvalidList`] for options that contradict each other.
+    /// [`Error::InvalidList`](crate::Error::InvalidList) for options that contradict each other.
     pub async fn list(&self, options: ListOptions) -> Result<Vec<Entry>> {
         list_own(self, &options).await
     }
