@@ -1,1 +1,17 @@
-//! Under construction.
+//! One test suite that every store and every engine of dokit must pass.
+//!
+//! The bodies are written once; what differs is behind [`Engine`] and, for stores, behind
+//! [`store`]. A new promise is a new case here first.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::missing_panics_doc,
+    reason = "a test's way to fail is to panic"
+)]
+
+pub mod engine;
+mod probe;
+pub mod store;
+
+pub use engine::{Engine, Session};
+pub use probe::{Fired, Kinds, Probe, ProbeApi, ProbeApiClient, ProbeApiServer};

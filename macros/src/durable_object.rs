@@ -1,5 +1,81 @@
-use proc_macro2::TokenStream;
+//! `#[durable_object]`: fills in what an `impl DurableObject` leaves out.
 
-pub(crate) fn expand(_attribute: TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
-    Ok(item)
+use proc_macro2::TokenStream;
+use quote::{ToTokens, format_ident, quote};
+use syn::{Error, ImplItem, ItemImpl, Path, Result, Type, parse::Parser, parse_quote};
+
+use crate::{case::Case, path::crate_path};
+
+const HANDLERS: [&str; 2] = ["fetch", "alarm"];
+
+pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenStream> {
+    let mut chosen: Option<Path> = None;
+    syn::meta::parser(|meta| {
+        if meta.path.is_ident("crate") {
+            chosen = Some(meta.value()?.parse()?);
+            return Ok(());
+        }
+        Err(meta.error("unknown option; expected `crate = path`"))
+    })
+    .parse2(attribute)?;
+    let mut item: ItemImpl = syn::parse2(item).map_err(|error| {
+        Error::new(
+            error.span(),
+            "`#[durable_object]` stands above an `impl DurableObject for ..` block",
+        )
+    })?;
+    let names_trait = item.trait_.as_ref().is_some_and(|(path, _)| {
+        path.segments
+            .last()
+            .is_some_and(|last| last.ident == "DurableObject")
+    });
+    if !names_trait {
+        return Err(Error::new_spanned(
+            &item.self_ty,
+            "`#[durable_object]` stands above an `impl DurableObject for ..` block",
+        ));
+    }
+    let krate = crate_path(chosen.as_ref(), "dokit-object", "object");
+
+    if !has(&item, "NAMESPACE") {
+        let namespace = Case::Kebab.apply(&type_name(&item.self_ty)?);
+        item.items
+            .push(parse_quote!(const NAMESPACE: &'static str = #namespace;));
+    }
+    if !has(&item, "Api") {
+        item.items.push(parse_quote!(
+            type Api = ();
+        ));
+    }
+    if !has(&item, "HANDLERS") {
+        let written = HANDLERS.iter().filter(|handler| has(&item, handler));
+        let with = written.map(|handler| format_ident!("with_{handler}"));
+        let handlers = quote!(#krate::Handlers::NONE #(.#with())*);
+        item.items
+            .push(parse_quote!(const HANDLERS: #krate::Handlers = #handlers;));
+    }
+    Ok(item.into_token_stream())
+}
+
+fn has(item: &ItemImpl, name: &str) -> bool {
+    item.items.iter().any(|inner| match inner {
+        ImplItem::Const(inner) => inner.ident == name,
+        ImplItem::Fn(inner) => inner.sig.ident == name,
+        ImplItem::Type(inner) => inner.ident == name,
+        _ => false,
+    })
+}
+
+/// The type's own name, without the path to it.
+fn type_name(self_type: &Type) -> Result<String> {
+    if let Type::Path(path) = self_type
+        && let Some(last) = path.path.segments.last()
+        && last.arguments.is_empty()
+    {
+        return Ok(last.ident.to_string());
+    }
+    Err(Error::new_spanned(
+        self_type,
+        "the namespace cannot be taken from this type's name; write `const NAMESPACE: &'static str = \"..\";`",
+    ))
 }

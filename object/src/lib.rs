@@ -1,1 +1,34 @@
-//! Under construction.
+#![doc = include_str!("../README.md")]
+
+extern crate self as dokit_object;
+
+mod activation;
+mod address;
+mod alarm;
+mod call;
+mod clock;
+mod context;
+mod durable_object;
+mod error;
+mod handlers;
+mod idempotency;
+mod namespace;
+mod object_type;
+mod storage;
+#[cfg(feature = "testing")]
+pub mod testing;
+
+pub use activation::Activation;
+pub use address::{Address, NAME_BYTES, deadline, route};
+pub use alarm::{Alarm, FailedAlarm};
+pub use call::{Call, Outcome, Request, Response, RpcCall, error_response, to_call_reply};
+pub use clock::Clock;
+pub use context::{Context, Surroundings};
+pub use dokit_client::BoxFuture;
+pub use dokit_macros::durable_object;
+pub use durable_object::DurableObject;
+pub use error::{Error, Result};
+pub use handlers::Handlers;
+pub use namespace::{Namespace, Router, Stub};
+pub use object_type::{InvalidNamespace, ObjectType};
+pub use storage::Storage;

@@ -1,0 +1,534 @@
+//! The promises of an engine, each as a test body written once.
+
+use std::{collections::BTreeMap, future::Future, time::Duration};
+
+use dokit_object::{DurableObject, Request, Response};
+use futures_util::future::{join, join_all};
+use serde::{Serialize, de::DeserializeOwned};
+use serde_json::{Value, json};
+
+use crate::{Fired, Kinds, Probe};
+
+/// An engine that serves [`Probe`], as the suite drives it.
+///
+/// Each case gets an engine of its own, with nothing stored. It takes its time from a clock that
+/// stands still but for [`advance`](Self::advance).
+pub trait Engine {
+    /// Answers a request as the engine's gateway does.
+    fn request(&self, request: Request) -> impl Future<Output = Response>;
+
+    /// Lets time pass, and returns once the alarms that fell due in it have run. (An alarm that was
+    /// tried again within it may run at the end of it instead of at its own time.)
+    fn advance(&self, by: Duration) -> impl Future<Output = ()>;
+
+    /// Puts every object to sleep.
+    fn sleep(&self) -> impl Future<Output = ()>;
+
+    /// Loses everything that is not on disk, as `kill -9` does, and starts again on the same data.
+    fn crash(&mut self) -> impl Future<Output = ()>;
+
+    /// From now on no commit succeeds.
+    fn break_disk(&self) -> impl Future<Output = ()>;
+
+    /// From now on commits succeed again.
+    fn mend_disk(&self) -> impl Future<Output = ()>;
+
+    /// Runs while something else waits: an engine that needs a runtime's other tasks to go on.
+    fn settle(&self) -> impl Future<Output = ()>;
+}
+
+/// An engine as a case sees it: with objects put to sleep before each call, or not.
+#[derive(Debug)]
+pub struct Session<E> {
+    /// The engine.
+    pub engine: E,
+    sleepy: bool,
+}
+
+/// An error answer: the status, and the body.
+type Refusal = (u16, Value);
+
+impl<E: Engine> Session<E> {
+    /// A session; a `sleepy` one forces sleep between any two calls.
+    pub fn new(engine: E, sleepy: bool) -> Self {
+        Self { engine, sleepy }
+    }
+
+    async fn try_call<R: DeserializeOwned>(
+        &self,
+        object: &str,
+        method: &str,
+        arguments: impl Serialize,
+    ) -> Result<R, Refusal> {
+        if self.sleepy {
+            self.engine.sleep().await;
+        }
+        let body = serde_json::to_vec(&arguments).unwrap();
+        let path = format!("/{}/{object}/{method}", Probe::NAMESPACE);
+        let (status, body) = self.send("POST", &path, body).await;
+        let body: Value = serde_json::from_slice(&body)
+            .unwrap_or_else(|error| panic!("{method} answered {status} without json: {error}"));
+        if status != 200 {
+            return Err((status, body));
+        }
+        let text = body.to_string();
+        Ok(serde_json::from_str(&text)
+            .unwrap_or_else(|error| panic!("{method} answered {text}: {error}")))
+    }
+
+    async fn call<R: DeserializeOwned>(
+        &self,
+        object: &str,
+        method: &str,
+        arguments: impl Serialize,
+    ) -> R {
+        let answer = self.try_call(object, method, arguments).await;
+        answer.unwrap_or_else(|(status, body)| panic!("{method} answered {status}: {body}"))
+    }
+
+    async fn refused(&self, object: &str, method: &str, arguments: impl Serialize) -> Refusal {
+        match self.try_call::<Value>(object, method, arguments).await {
+            Err(refusal) => refusal,
+            Ok(value) => panic!("{method} answered {value} where an error was due"),
+        }
+    }
+
+    async fn send(&self, verb: &str, path: &str, body: Vec<u8>) -> (u16, Vec<u8>) {
+        let mut request = Request::new(body.into());
+        *request.method_mut() = verb.parse().unwrap();
+        *request.uri_mut() = path.parse().unwrap();
+        let response = self.engine.request(request).await;
+        (response.status().as_u16(), response.into_body().into())
+    }
+
+    async fn get(&self, key: &str) -> Option<u64> {
+        self.call("a", "get", [key]).await
+    }
+}
+
+/// Lists every case of the suite for a macro: `$callback! { name, name, .. }`.
+#[macro_export]
+macro_rules! for_each_engine_case {
+    ($callback:ident) => {
+        $callback! {
+            exclusive_calls_run_one_at_a_time,
+            shared_calls_may_overlap,
+            a_shared_call_cannot_write,
+            what_a_call_wrote_is_there_after_a_crash,
+            a_call_that_fails_leaves_nothing,
+            a_call_that_panics_leaves_nothing_and_the_object_serves_on,
+            a_failed_call_leaves_nothing_in_memory,
+            an_early_commit_stays_when_the_call_fails,
+            an_alarm_is_part_of_the_call,
+            a_failed_commit_fails_the_call_and_is_forgotten,
+            an_alarm_fires_at_its_time_and_not_before,
+            an_alarm_that_fell_due_while_nothing_ran_fires_after_the_start,
+            a_later_alarm_replaces_an_earlier_one,
+            a_failing_alarm_is_tried_again_and_its_writes_happen_once,
+            an_alarm_whose_tries_are_used_up_is_kept_as_failed,
+            an_alarm_survives_a_disk_that_fails_for_a_while,
+            deleting_everything_deletes_the_alarm,
+            objects_are_apart,
+            an_object_knows_its_name_and_its_id,
+            an_id_reaches_the_object_of_the_name,
+            an_object_calls_another,
+            values_of_every_kind_come_back_as_they_went_in,
+            keys_are_listed_in_the_order_of_their_bytes,
+            an_idempotency_key_runs_a_call_once,
+            bad_input_is_answered_with_a_stable_code_and_the_object_serves_on,
+            a_plain_request_reaches_fetch,
+        }
+    };
+}
+
+/// Promise 1.
+pub async fn exclusive_calls_run_one_at_a_time<E: Engine>(session: &mut Session<E>) {
+    let calls = (0..50).map(|_| session.call::<u64>("a", "increment", [1]));
+    let mut counts = join_all(calls).await;
+    counts.sort_unstable();
+    assert_eq!(counts, (1..=50).collect::<Vec<u64>>());
+}
+
+/// Promise 1.
+pub async fn shared_calls_may_overlap<E: Engine>(session: &mut Session<E>) {
+    if session.sleepy {
+        // The three have to meet in one activation.
+        return;
+    }
+    join_all((0..3).map(|_| session.call::<()>("a", "meet", [3]))).await;
+}
+
+/// Promise 1.
+pub async fn a_shared_call_cannot_write<E: Engine>(session: &mut Session<E>) {
+    let (status, body) = session.refused("a", "write_while_reading", ["k"]).await;
+    assert_eq!((status, &body["code"]), (500, &json!("internal")), "{body}");
+    assert_eq!(session.get("k").await, None);
+}
+
+/// Promises 2 and 3.
+pub async fn what_a_call_wrote_is_there_after_a_crash<E: Engine>(session: &mut Session<E>) {
+    let values: BTreeMap<_, _> = (0..20).map(|n| (format!("k{n:02}"), n)).collect();
+    session.call::<()>("a", "put_all", [&values]).await;
+    session.engine.crash().await;
+    let keys: Vec<String> = session.call("a", "keys", ["k"]).await;
+    assert_eq!(keys, values.into_keys().collect::<Vec<_>>());
+    assert_eq!(session.get("k07").await, Some(7));
+}
+
+/// Promise 2.
+pub async fn a_call_that_fails_leaves_nothing<E: Engine>(session: &mut Session<E>) {
+    session.call::<()>("a", "put", json!(["k", 1])).await;
+    let (status, body) = session.refused("a", "put_then_fail", json!(["k", 2])).await;
+    assert_eq!(status, 418);
+    assert_eq!(
+        body,
+        json!({"error": "planned failure", "code": "planned", "details": 2})
+    );
+    assert_eq!(session.get("k").await, Some(1));
+    session.engine.crash().await;
+    assert_eq!(session.get("k").await, Some(1));
+}
+
+/// Promises 2 and 6.
+pub async fn a_call_that_panics_leaves_nothing_and_the_object_serves_on<E: Engine>(
+    session: &mut Session<E>,
+) {
+    session.call::<()>("a", "put", json!(["k", 1])).await;
+    let (status, body) = session.refused("a", "put_then_panic", json!(["k", 2])).await;
+    assert_eq!(status, 500);
+    assert_eq!(body["code"], "internal");
+    assert_eq!(body["error"], "internal error", "a panic's text is not for the caller");
+    assert_eq!(session.get("k").await, Some(1));
+}
+
+/// Promises 2 and 7.
+pub async fn a_failed_call_leaves_nothing_in_memory<E: Engine>(session: &mut Session<E>) {
+    session.call::<()>("a", "remember", json!([1, false])).await;
+    session.refused("a", "remember", json!([2, true])).await;
+    let (memory, disk): (u64, u64) = session.call("a", "remembered", json!([])).await;
+    assert_eq!((memory, disk), (1, 1));
+}
+
+/// Promise 2.
+pub async fn an_early_commit_stays_when_the_call_fails<E: Engine>(session: &mut Session<E>) {
+    let failed = session.refused("a", "commit_then_fail", ["early", "late"]);
+    assert_eq!(failed.await.0, 418);
+    session.engine.crash().await;
+    assert_eq!(session.get("early").await, Some(1));
+    assert_eq!(session.get("late").await, None);
+}
+
+/// Promise 2.
+pub async fn an_alarm_is_part_of_the_call<E: Engine>(session: &mut Session<E>) {
+    session.refused("a", "set_alarm_then_fail", [1000]).await;
+    let none: Option<i64> = session.call("a", "alarm_time", json!([])).await;
+    assert_eq!(none, None);
+    session.engine.advance(Duration::from_secs(10)).await;
+    assert_eq!(fired(session).await, []);
+}
+
+/// Promise 4.
+pub async fn a_failed_commit_fails_the_call_and_is_forgotten<E: Engine>(
+    session: &mut Session<E>,
+) {
+    session.call::<()>("a", "remember", json!([1, false])).await;
+    session.engine.break_disk().await;
+    let (status, body) = session.refused("a", "remember", json!([2, false])).await;
+    assert_eq!((status, &body["code"]), (500, &json!("commit_failed")), "{body}");
+    session.engine.mend_disk().await;
+    let (memory, disk): (u64, u64) = session.call("a", "remembered", json!([])).await;
+    assert_eq!((memory, disk), (1, 1));
+    session.call::<()>("a", "remember", json!([3, false])).await;
+    session.engine.crash().await;
+    let (memory, disk): (u64, u64) = session.call("a", "remembered", json!([])).await;
+    assert_eq!((memory, disk), (3, 3));
+}
+
+/// Promise 5.
+pub async fn an_alarm_fires_at_its_time_and_not_before<E: Engine>(session: &mut Session<E>) {
+    let at: i64 = session.call("a", "set_alarm", [60_000, 0]).await;
+    let set: Option<i64> = session.call("a", "alarm_time", json!([])).await;
+    assert_eq!(set, Some(at));
+    session.engine.advance(Duration::from_millis(59_999)).await;
+    assert_eq!(fired(session).await, []);
+    session.engine.advance(Duration::from_millis(1)).await;
+    let runs = fired(session).await;
+    assert_eq!(runs.len(), 1);
+    assert_eq!(runs[0].scheduled.as_millis(), at);
+    assert_eq!((runs[0].at.as_millis(), runs[0].retry_count), (at, 0));
+    let none: Option<i64> = session.call("a", "alarm_time", json!([])).await;
+    assert_eq!(none, None);
+    session.engine.advance(Duration::from_secs(3600)).await;
+    assert_eq!(fired(session).await.len(), 1, "it fired again");
+}
+
+/// Promise 5.
+pub async fn an_alarm_that_fell_due_while_nothing_ran_fires_after_the_start<E: Engine>(
+    session: &mut Session<E>,
+) {
+    session.call::<i64>("a", "set_alarm", [60_000, 0]).await;
+    session.engine.crash().await;
+    session.engine.advance(Duration::from_secs(3600)).await;
+    // No call in between: the alarm itself wakes the object.
+    session.engine.crash().await;
+    session.engine.settle().await;
+    assert_eq!(fired(session).await.len(), 1);
+}
+
+/// Promise 5.
+pub async fn a_later_alarm_replaces_an_earlier_one<E: Engine>(session: &mut Session<E>) {
+    session.call::<i64>("a", "set_alarm", [10_000, 0]).await;
+    let at: i64 = session.call("a", "set_alarm", [20_000, 0]).await;
+    session.engine.advance(Duration::from_secs(60)).await;
+    let runs = fired(session).await;
+    assert_eq!(runs.len(), 1);
+    assert_eq!(runs[0].scheduled.as_millis(), at);
+    session.call::<i64>("a", "set_alarm", [10_000, 0]).await;
+    session.call::<()>("a", "delete_alarm", json!([])).await;
+    session.engine.advance(Duration::from_secs(60)).await;
+    assert_eq!(fired(session).await.len(), 1);
+}
+
+/// Promise 5.
+pub async fn a_failing_alarm_is_tried_again_and_its_writes_happen_once<E: Engine>(
+    session: &mut Session<E>,
+) {
+    let at: i64 = session.call("a", "set_alarm", [1000, 2]).await;
+    session.engine.advance(Duration::from_secs(1)).await;
+    assert_eq!(fired(session).await, [], "the failed try's writes remain");
+    // The first retry comes 2 to 2.5 seconds later, also when there is a crash in between.
+    session.engine.crash().await;
+    session.engine.advance(Duration::from_millis(1999)).await;
+    assert_eq!(fired(session).await, []);
+    for _ in 0..3 {
+        session.engine.advance(Duration::from_secs(5)).await;
+    }
+    let runs = fired(session).await;
+    assert_eq!(runs.len(), 1);
+    assert_eq!(runs[0].retry_count, 2);
+    assert_eq!(runs[0].scheduled.as_millis(), at);
+}
+
+/// Promise 5.
+pub async fn an_alarm_whose_tries_are_used_up_is_kept_as_failed<E: Engine>(
+    session: &mut Session<E>,
+) {
+    session.call::<i64>("a", "set_alarm", [1000, 1000]).await;
+    for _ in 0..20 {
+        session.engine.advance(Duration::from_secs(100)).await;
+    }
+    assert_eq!(fired(session).await, []);
+    let tries: Option<u32> = session.call("a", "given_up", json!([])).await;
+    assert_eq!(tries, Some(7));
+    session.engine.crash().await;
+    let tries: Option<u32> = session.call("a", "given_up", json!([])).await;
+    assert_eq!(tries, Some(7));
+    // It does not stand in the way of the next.
+    session.call::<i64>("a", "set_alarm", [1000, 0]).await;
+    let tries: Option<u32> = session.call("a", "given_up", json!([])).await;
+    assert_eq!(tries, None);
+    session.engine.advance(Duration::from_secs(1)).await;
+    assert_eq!(fired(session).await.len(), 1);
+}
+
+/// Promises 4 and 5.
+pub async fn an_alarm_survives_a_disk_that_fails_for_a_while<E: Engine>(
+    session: &mut Session<E>,
+) {
+    session.call::<i64>("a", "set_alarm", [1000, 0]).await;
+    session.engine.break_disk().await;
+    session.engine.advance(Duration::from_secs(1)).await;
+    session.engine.mend_disk().await;
+    assert_eq!(fired(session).await, []);
+    session.engine.advance(Duration::from_secs(60)).await;
+    let runs = fired(session).await;
+    assert_eq!(runs.len(), 1);
+    assert_eq!(runs[0].retry_count, 0, "a failed disk is not the handler's failure");
+}
+
+/// Promise 2.
+pub async fn deleting_everything_deletes_the_alarm<E: Engine>(session: &mut Session<E>) {
+    session.call::<()>("a", "put", json!(["k", 1])).await;
+    session.call::<i64>("a", "set_alarm", [1000, 0]).await;
+    session.call::<()>("a", "delete_all", json!([])).await;
+    session.engine.advance(Duration::from_secs(10)).await;
+    assert_eq!(fired(session).await, []);
+    let keys: Vec<String> = session.call("a", "keys", [""]).await;
+    assert_eq!(keys, [""; 0]);
+    session.call::<()>("a", "put", json!(["k", 2])).await;
+    session.engine.crash().await;
+    assert_eq!(session.get("k").await, Some(2));
+}
+
+/// There is one object of each name, and no other.
+pub async fn objects_are_apart<E: Engine>(session: &mut Session<E>) {
+    let names = ["a", "b", "A", "a%2Fb", "a%20b", "%E2%9C%93", "..%2F..%2Fa"];
+    for (by, name) in (1u64..).zip(names) {
+        session.call::<u64>(name, "increment", [by]).await;
+    }
+    session.engine.crash().await;
+    for (by, name) in (1u64..).zip(names) {
+        let count: Option<u64> = session.call(name, "get", ["count"]).await;
+        assert_eq!(count, Some(by), "{name}");
+    }
+}
+
+/// The name is there in every call, after every wake.
+pub async fn an_object_knows_its_name_and_its_id<E: Engine>(session: &mut Session<E>) {
+    let before: (Option<String>, String) = session.call("a%2Fb", "identity", json!([])).await;
+    assert_eq!(before.0.as_deref(), Some("a/b"));
+    assert_eq!(before.1.len(), 64);
+    session.engine.crash().await;
+    let after: (Option<String>, String) = session.call("a%2Fb", "identity", json!([])).await;
+    assert_eq!(before, after);
+}
+
+/// `/{namespace}@id/{64 hex}` is the object that a name leads to, and it still knows the name.
+pub async fn an_id_reaches_the_object_of_the_name<E: Engine>(session: &mut Session<E>) {
+    session.call::<u64>("a", "increment", [5]).await;
+    let (name, id): (Option<String>, String) = session.call("a", "identity", json!([])).await;
+    session.engine.crash().await;
+    let path = format!("/{}@id/{id}/identity", Probe::NAMESPACE);
+    let (status, body) = session.send("POST", &path, b"[]".to_vec()).await;
+    assert_eq!(status, 200);
+    let found: (Option<String>, String) = serde_json::from_slice(&body).unwrap();
+    assert_eq!(found, (name, id));
+    for (id, why) in [("12", "64 hex"), (&*"0".repeat(64), "not valid")] {
+        let path = format!("/{}@id/{id}/identity", Probe::NAMESPACE);
+        let (status, body) = session.send("POST", &path, b"[]".to_vec()).await;
+        let text = String::from_utf8_lossy(&body);
+        assert!(status == 400 && text.contains(why), "{status} {text}");
+    }
+}
+
+/// An object reaches others through its context.
+pub async fn an_object_calls_another<E: Engine>(session: &mut Session<E>) {
+    let first: u64 = session.call("a", "increment_other", json!(["b", 3])).await;
+    let second: u64 = session.call("b", "increment_other", json!(["a", 4])).await;
+    assert_eq!((first, second), (3, 4));
+    let (one, two) = join(
+        session.call::<u64>("a", "increment_other", json!(["c", 1])),
+        session.call::<u64>("b", "increment_other", json!(["c", 1])),
+    )
+    .await;
+    assert_eq!(one + two, 3, "both met the same object");
+}
+
+/// D-50 to D-56.
+pub async fn values_of_every_kind_come_back_as_they_went_in<E: Engine>(
+    session: &mut Session<E>,
+) {
+    let kinds = Kinds {
+        big: u64::MAX,
+        small: i64::MIN,
+        float: 0.1 + 0.2,
+        map: BTreeMap::from([("__proto__".to_owned(), 1), ("b".to_owned(), 2)]),
+        none: None,
+        text: "\u{0}\"\u{2028}\u{1F600}".to_owned(),
+        bytes: vec![0, 255],
+    };
+    let text = serde_json::to_string(&[&kinds]).unwrap();
+    let path = format!("/{}/a/keep", Probe::NAMESPACE);
+    let (status, body) = session.send("POST", &path, text.into_bytes()).await;
+    assert_eq!(status, 200);
+    let kept: Kinds = serde_json::from_slice(&body).unwrap();
+    assert_eq!(kept, kinds);
+}
+
+/// X07: the order of UTF-8 bytes, which is not that of UTF-16.
+pub async fn keys_are_listed_in_the_order_of_their_bytes<E: Engine>(session: &mut Session<E>) {
+    let keys = ["A", "a", "a\u{0}b", "z", "\u{e9}", "\u{FFFD}", "\u{1F600}"];
+    let values: BTreeMap<_, _> = keys.iter().rev().map(|key| (format!("k{key}"), 1)).collect();
+    session.call::<()>("a", "put_all", [values]).await;
+    session.engine.crash().await;
+    let listed: Vec<String> = session.call("a", "keys", ["k"]).await;
+    let expected: Vec<String> = keys.iter().map(|key| format!("k{key}")).collect();
+    assert_eq!(listed, expected);
+}
+
+/// R36.
+pub async fn an_idempotency_key_runs_a_call_once<E: Engine>(session: &mut Session<E>) {
+    let send = async |method: &str, body: &str, key: &str| {
+        let mut request = Request::new(body.to_owned().into());
+        *request.method_mut() = http::Method::POST;
+        let path = format!("/{}/a/{method}", Probe::NAMESPACE);
+        *request.uri_mut() = path.parse().unwrap();
+        let headers = request.headers_mut();
+        headers.insert("idempotency-key", key.parse().unwrap());
+        let response = session.engine.request(request).await;
+        let body: Value = serde_json::from_slice(response.body()).unwrap();
+        (response.status().as_u16(), body)
+    };
+    assert_eq!(send("increment", "[5]", "one").await, (200, json!(5)));
+    assert_eq!(send("increment", "[5]", "one").await, (200, json!(5)));
+    assert_eq!(send("increment", "[5]", "two").await, (200, json!(10)));
+    let (status, body) = send("increment", "[6]", "one").await;
+    assert_eq!((status, &body["code"]), (409, &json!("idempotency_conflict")));
+    // A call that failed has left nothing, so its key is free.
+    assert_eq!(send("put_then_fail", "[\"k\",1]", "three").await.0, 418);
+    assert_eq!(send("increment", "[1]", "three").await, (200, json!(11)));
+    // A day later the answers are forgotten.
+    session.engine.advance(Duration::from_secs(25 * 3600)).await;
+    assert_eq!(send("increment", "[5]", "one").await, (200, json!(16)));
+    let kept: Vec<String> = session.call("a", "keys", ["__idempotency:"]).await;
+    assert_eq!(kept, ["__idempotency:one"], "what has expired is cleared away");
+}
+
+/// Promise 6.
+pub async fn bad_input_is_answered_with_a_stable_code_and_the_object_serves_on<E: Engine>(
+    session: &mut Session<E>,
+) {
+    session.call::<u64>("a", "increment", [1]).await;
+    let namespace = Probe::NAMESPACE;
+    let long = "x".repeat(1025);
+    let big_key = format!(r#"["{}", 1]"#, "k".repeat(2049));
+    let cases: Vec<(u16, &str, &str, String, &str)> = vec![
+        (404, "method_not_found", "POST", "a/nothing_there".into(), "[]"),
+        (404, "namespace_not_found", "POST", "../other/a/get".into(), "[]"),
+        (405, "method_not_allowed", "GET", "a/increment".into(), ""),
+        (400, "invalid_arguments", "POST", "a/increment".into(), "{}"),
+        (400, "invalid_arguments", "POST", "a/increment".into(), ""),
+        (400, "invalid_arguments", "POST", "a/increment".into(), "[1"),
+        (400, "invalid_arguments", "POST", "a/increment".into(), "[]"),
+        (400, "invalid_arguments", "POST", "a/increment".into(), "[1, 2]"),
+        (400, "invalid_arguments", "POST", "a/increment".into(), "[\"1\"]"),
+        (400, "invalid_arguments", "POST", "a/increment".into(), "[-1]"),
+        (400, "invalid_name", "POST", String::new(), "[]"),
+        (400, "invalid_name", "POST", "%FF/increment".into(), "[]"),
+        (414, "name_too_long", "POST", format!("{long}/increment"), "[1]"),
+        (400, "invalid_key", "POST", "a/put".into(), &big_key),
+        (400, "invalid_key", "POST", "a/put".into(), r#"["", 1]"#),
+        (400, "invalid_alarm", "POST", "a/set_alarm".into(), "[9000000000000, 0]"),
+    ];
+    for (status, code, verb, path, body) in cases {
+        // `fetch` takes what is no method, so those two are asked of the object without it.
+        let path = match path.strip_prefix("../") {
+            Some(path) => format!("/{path}"),
+            None if code == "method_not_found" => continue,
+            None => format!("/{namespace}/{path}"),
+        };
+        let (answered, told) = session.send(verb, &path, body.as_bytes().to_vec()).await;
+        let told: Value = serde_json::from_slice(&told).unwrap();
+        let case = format!("{verb} {} {body:.40}: {told}", &path[..path.len().min(60)]);
+        assert_eq!((answered, &told["code"]), (status, &json!(code)), "{case}");
+        assert!(told["error"].as_str().is_some_and(|text| !text.is_empty()), "{case}");
+    }
+    assert_eq!(session.call::<u64>("a", "increment", [1]).await, 2);
+}
+
+/// What is not a method goes to `fetch`, with the path relative to the object.
+pub async fn a_plain_request_reaches_fetch<E: Engine>(session: &mut Session<E>) {
+    let path = format!("/{}/a/some/path%20x?q=1&r=%2F", Probe::NAMESPACE);
+    let (status, body) = session.send("PUT", &path, b"body".to_vec()).await;
+    let told = String::from_utf8(body).unwrap();
+    assert_eq!((status, &*told), (200, "PUT /some/path%20x?q=1&r=%2F body"));
+    let (status, body) = session.send("GET", &format!("/{}/a", Probe::NAMESPACE), vec![]).await;
+    assert_eq!((status, body), (200, b"GET / ".to_vec()));
+    let path = format!("/{}/a/teapot", Probe::NAMESPACE);
+    assert_eq!(session.send("GET", &path, vec![]).await.0, 418);
+}
+
+async fn fired<E: Engine>(session: &Session<E>) -> Vec<Fired> {
+    session.engine.settle().await;
+    session.call("a", "fired", json!([])).await
+}

@@ -1,0 +1,323 @@
+//! The object that the suite drives: each method asks one promise.
+
+use std::{
+    collections::BTreeMap,
+    future::poll_fn,
+    sync::atomic::{AtomicUsize, Ordering},
+    task::Poll,
+};
+
+use dokit_client::rpc;
+use dokit_object::{
+    Alarm, Context, DurableObject, Error, Request, Response, Result, durable_object,
+};
+use dokit_storage::{Batch, KeyRange, Store, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// A run of the probe's alarm, as it remembers it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Fired {
+    /// What the alarm was set for.
+    pub scheduled: Timestamp,
+    /// When it ran.
+    pub at: Timestamp,
+    /// How often it had failed before.
+    pub retry_count: u32,
+}
+
+/// Values of every kind that JavaScript's numbers and maps would bend.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Kinds {
+    /// Beyond 2^53.
+    pub big: u64,
+    /// Below -2^53.
+    pub small: i64,
+    /// A float with a fraction.
+    pub float: f64,
+    /// A map that is not a struct.
+    pub map: BTreeMap<String, u32>,
+    /// A missing value that is there.
+    pub none: Option<String>,
+    /// Text outside ASCII.
+    pub text: String,
+    /// Bytes.
+    pub bytes: Vec<u8>,
+}
+
+/// What the suite asks of the probe.
+#[rpc]
+pub trait ProbeApi {
+    /// Writes a value.
+    async fn put(&mut self, key: String, value: u64) -> Result<(), Error>;
+    /// Writes several values.
+    async fn put_all(&mut self, values: BTreeMap<String, u64>) -> Result<(), Error>;
+    /// Reads a value.
+    async fn get(&self, key: String) -> Result<Option<u64>, Error>;
+    /// Lists all keys of a prefix.
+    async fn keys(&self, prefix: String) -> Result<Vec<String>, Error>;
+    /// Reads, lets others run, writes the sum.
+    async fn increment(&mut self, by: u64) -> Result<u64, Error>;
+    /// Writes a value and fails.
+    async fn put_then_fail(&mut self, key: String, value: u64) -> Result<(), Error>;
+    /// Writes a value and panics.
+    async fn put_then_panic(&mut self, key: String, value: u64) -> Result<(), Error>;
+    /// Writes a value, commits, writes another and fails.
+    async fn commit_then_fail(&mut self, early: String, late: String) -> Result<(), Error>;
+    /// Tries to write where only reading is allowed.
+    async fn write_while_reading(&self, key: String) -> Result<(), Error>;
+    /// Deletes everything.
+    async fn delete_all(&mut self) -> Result<(), Error>;
+    /// Gives back what it was given, through storage.
+    async fn keep(&mut self, kinds: Kinds) -> Result<Kinds, Error>;
+    /// Sets a field that is not in storage, and fails where it is told to.
+    async fn remember(&mut self, value: u64, fail: bool) -> Result<(), Error>;
+    /// The field that is not in storage, and the number in storage it should agree with.
+    async fn remembered(&self) -> Result<(u64, u64), Error>;
+    /// Returns once `parties` calls of it run at once.
+    async fn meet(&self, parties: usize) -> Result<(), Error>;
+    /// The name by which it is addressed, and its id.
+    async fn identity(&self) -> Result<(Option<String>, String), Error>;
+    /// Sets the alarm, some milliseconds from now, to fail its first tries.
+    async fn set_alarm(&mut self, in_millis: i64, failures: u32) -> Result<Timestamp, Error>;
+    /// Sets the alarm and fails.
+    async fn set_alarm_then_fail(&mut self, in_millis: i64) -> Result<(), Error>;
+    /// Removes the alarm.
+    async fn delete_alarm(&mut self) -> Result<(), Error>;
+    /// The time of the alarm.
+    async fn alarm_time(&self) -> Result<Option<Timestamp>, Error>;
+    /// The runs of the alarm that succeeded.
+    async fn fired(&self) -> Result<Vec<Fired>, Error>;
+    /// How often an alarm that was given up was tried.
+    async fn given_up(&self) -> Result<Option<u32>, Error>;
+    /// Calls another probe.
+    async fn increment_other(&mut self, name: String, by: u64) -> Result<u64, Error>;
+}
+
+/// The object that the suite drives.
+#[derive(Debug)]
+pub struct Probe {
+    ctx: Context,
+    remembered: u64,
+    meeting: AtomicUsize,
+}
+
+const FAILURES: &str = "alarm:failures";
+const FIRED: &str = "alarm:fired:";
+const REMEMBERED: &str = "remembered";
+
+#[durable_object]
+impl DurableObject for Probe {
+    type Api = ProbeApiServer;
+
+    async fn new(ctx: Context) -> Result<Self> {
+        let remembered = read(&ctx, REMEMBERED).await?.unwrap_or(0);
+        Ok(Self {
+            ctx,
+            remembered,
+            meeting: AtomicUsize::new(0),
+        })
+    }
+
+    async fn fetch(&mut self, request: Request) -> Result<Response> {
+        let told = format!(
+            "{} {} {}",
+            request.method(),
+            request.uri(),
+            String::from_utf8_lossy(request.body())
+        );
+        let mut response = Response::new(told.into());
+        if request.uri().path() == "/teapot" {
+            *response.status_mut() = http::StatusCode::IM_A_TEAPOT;
+        }
+        Ok(response)
+    }
+
+    async fn alarm(&mut self, alarm: Alarm) -> Result<()> {
+        let fired = Fired {
+            scheduled: alarm.scheduled,
+            at: self.ctx.now(),
+            retry_count: alarm.retry_count,
+        };
+        let past = self.fired().await?.len();
+        let mut batch = Batch::new();
+        batch.put(format!("{FIRED}{past:04}"), json(&fired)?);
+        self.ctx.storage().commit(batch).await?;
+        let failures = read(&self.ctx, FAILURES).await?.unwrap_or(0);
+        if u64::from(alarm.retry_count) < failures {
+            return Err(Error::new(500, "planned", "planned failure of the alarm"));
+        }
+        Ok(())
+    }
+}
+
+impl ProbeApi for Probe {
+    async fn put(&mut self, key: String, value: u64) -> Result<(), Error> {
+        write(&self.ctx, &key, value).await
+    }
+
+    async fn put_all(&mut self, values: BTreeMap<String, u64>) -> Result<(), Error> {
+        for (key, value) in values {
+            write(&self.ctx, &key, value).await?;
+            yield_now().await;
+        }
+        Ok(())
+    }
+
+    async fn get(&self, key: String) -> Result<Option<u64>, Error> {
+        read(&self.ctx, &key).await
+    }
+
+    async fn keys(&self, prefix: String) -> Result<Vec<String>, Error> {
+        let range: KeyRange = dokit_storage::ListOptions::new().prefix(prefix).to_range()?;
+        let entries = self.ctx.storage().list(&range).await?;
+        Ok(entries.into_iter().map(|(key, _)| key).collect())
+    }
+
+    async fn increment(&mut self, by: u64) -> Result<u64, Error> {
+        let before: u64 = read(&self.ctx, "count").await?.unwrap_or(0);
+        yield_now().await;
+        let after = before + by;
+        write(&self.ctx, "count", after).await?;
+        Ok(after)
+    }
+
+    async fn put_then_fail(&mut self, key: String, value: u64) -> Result<(), Error> {
+        write(&self.ctx, &key, value).await?;
+        Err(Error::new(418, "planned", "planned failure").with_details(value))
+    }
+
+    async fn put_then_panic(&mut self, key: String, value: u64) -> Result<(), Error> {
+        write(&self.ctx, &key, value).await?;
+        panic!("planned panic");
+    }
+
+    async fn commit_then_fail(&mut self, early: String, late: String) -> Result<(), Error> {
+        write(&self.ctx, &early, 1).await?;
+        self.ctx.commit().await?;
+        write(&self.ctx, &late, 1).await?;
+        Err(Error::new(418, "planned", "planned failure"))
+    }
+
+    async fn write_while_reading(&self, key: String) -> Result<(), Error> {
+        write(&self.ctx, &key, 1).await
+    }
+
+    async fn delete_all(&mut self) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        batch.delete_all();
+        Ok(self.ctx.storage().commit(batch).await?)
+    }
+
+    async fn keep(&mut self, kinds: Kinds) -> Result<Kinds, Error> {
+        let mut batch = Batch::new();
+        batch.put("kinds", json(&kinds)?);
+        self.ctx.storage().commit(batch).await?;
+        let kept = self.ctx.storage().get("kinds").await?.unwrap_or_default();
+        Ok(dokit_storage::decode("kinds", &kept)?)
+    }
+
+    async fn remember(&mut self, value: u64, fail: bool) -> Result<(), Error> {
+        self.remembered = value;
+        if fail {
+            return Err(Error::new(418, "planned", "planned failure"));
+        }
+        write(&self.ctx, REMEMBERED, value).await
+    }
+
+    async fn remembered(&self) -> Result<(u64, u64), Error> {
+        let stored = read(&self.ctx, REMEMBERED).await?.unwrap_or(0);
+        Ok((self.remembered, stored))
+    }
+
+    async fn meet(&self, parties: usize) -> Result<(), Error> {
+        self.meeting.fetch_add(1, Ordering::SeqCst);
+        while self.meeting.load(Ordering::SeqCst) < parties {
+            yield_now().await;
+        }
+        Ok(())
+    }
+
+    async fn identity(&self) -> Result<(Option<String>, String), Error> {
+        let name = self.ctx.name().map(str::to_owned);
+        Ok((name, self.ctx.id().to_string()))
+    }
+
+    async fn set_alarm(&mut self, in_millis: i64, failures: u32) -> Result<Timestamp, Error> {
+        let now = self.ctx.now();
+        let at = Timestamp::from_millis(now.as_millis() + in_millis);
+        let mut batch = Batch::new();
+        batch.put(FAILURES, json(&failures)?);
+        batch.set_alarm(at);
+        self.ctx.storage().commit(batch).await?;
+        Ok(at)
+    }
+
+    async fn set_alarm_then_fail(&mut self, in_millis: i64) -> Result<(), Error> {
+        self.set_alarm(in_millis, 0).await?;
+        Err(Error::new(418, "planned", "planned failure"))
+    }
+
+    async fn delete_alarm(&mut self) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        batch.delete_alarm();
+        Ok(self.ctx.storage().commit(batch).await?)
+    }
+
+    async fn alarm_time(&self) -> Result<Option<Timestamp>, Error> {
+        Ok(self.ctx.storage().alarm().await?)
+    }
+
+    async fn fired(&self) -> Result<Vec<Fired>, Error> {
+        let range = dokit_storage::ListOptions::new().prefix(FIRED).to_range()?;
+        let entries = self.ctx.storage().list(&range).await?;
+        let decoded = entries
+            .iter()
+            .map(|(key, json)| dokit_storage::decode(key, json))
+            .collect::<dokit_storage::Result<_>>();
+        Ok(decoded?)
+    }
+
+    async fn given_up(&self) -> Result<Option<u32>, Error> {
+        Ok(self.ctx.failed_alarm().await?.map(|failed| failed.tries))
+    }
+
+    async fn increment_other(&mut self, name: String, by: u64) -> Result<u64, Error> {
+        use dokit_client::Namespace as _;
+        let other = ProbeApiClient::new(self.ctx.namespace::<Self>().get_by_name(&name));
+        match other.increment(by).await {
+            Ok(count) => Ok(count),
+            Err(error) => Err(Error::internal(error)),
+        }
+    }
+}
+
+async fn read(ctx: &Context, key: &str) -> Result<Option<u64>> {
+    let json = ctx.storage().get(key).await?;
+    let decoded = json.map(|json| dokit_storage::decode(key, &json)).transpose();
+    Ok(decoded?)
+}
+
+async fn write(ctx: &Context, key: &str, value: u64) -> Result<()> {
+    let mut batch = Batch::new();
+    batch.put(key, json(&value)?);
+    Ok(ctx.storage().commit(batch).await?)
+}
+
+fn json(value: &impl Serialize) -> Result<String> {
+    Ok(dokit_storage::encode("a value of the probe", value)?)
+}
+
+/// Lets every other task run once.
+async fn yield_now() {
+    let mut yielded = false;
+    poll_fn(|task| {
+        if yielded {
+            return Poll::Ready(());
+        }
+        yielded = true;
+        task.waker().wake_by_ref();
+        Poll::Pending
+    })
+    .await;
+}

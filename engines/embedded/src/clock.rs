@@ -1,0 +1,35 @@
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use dokit_object::{BoxFuture, Clock};
+use dokit_storage::Timestamp;
+
+/// The machine's clock.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct SystemClock;
+
+/// How long one sleep lasts at most, so that a clock that was set forward is noticed.
+const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+impl Clock for SystemClock {
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    fn now(&self) -> Timestamp {
+        match SystemTime::now().duration_since(UNIX_EPOCH) {
+            Ok(since) => Timestamp::EPOCH.saturating_add(since),
+            Err(before) => Timestamp::EPOCH.saturating_sub(before.duration()),
+        }
+    }
+
+    #[expect(clippy::disallowed_methods, reason = "this is the clock")]
+    fn sleep_until(&self, at: Timestamp) -> BoxFuture<'static, ()> {
+        let clock = *self;
+        Box::pin(async move {
+            loop {
+                let left = at.saturating_duration_since(clock.now());
+                if left.is_zero() {
+                    return;
+                }
+                tokio::time::sleep(left.min(LONGEST_SLEEP)).await;
+            }
+        })
+    }
+}

@@ -1,0 +1,329 @@
+//! The one SQLite database that the key-value objects of a host share.
+//!
+//! Readers are a few connections of their own; all writing is [`crate::writer`]'s. In WAL mode they do not
+//! wait for each other, and a read that starts after a commit has returned sees it.
+
+use std::{
+    fs::{self, File},
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError, TryLockError},
+};
+
+use dokit_client::ObjectId;
+use dokit_storage::{AlarmChange, Batch, KeyRange, Timestamp};
+use rusqlite::{Connection, OptionalExtension, Row, params};
+
+use crate::error::{DatabaseError, StartError};
+
+/// `dokt`: what `file` and SQLite tell our databases by.
+const APPLICATION_ID: i64 = 0x646f_6b74;
+
+/// The format that this release writes. Formats it can read are 1 to this.
+const FORMAT: i64 = 1;
+
+const FILE: &str = "objects.sqlite";
+const LOCK: &str = "lock";
+const READERS: usize = 4;
+
+// `objects.alarm` is the object's alarm itself, not a copy of it: keys and alarm are in one commit.
+const TABLES: &str = "
+    CREATE TABLE objects (
+        object INTEGER PRIMARY KEY,
+        namespace TEXT NOT NULL,
+        id BLOB NOT NULL,
+        name TEXT,
+        alarm INTEGER,
+        UNIQUE (namespace, id)
+    ) STRICT;
+    CREATE INDEX alarms ON objects (alarm) WHERE alarm IS NOT NULL;
+    CREATE TABLE entries (
+        object INTEGER NOT NULL,
+        key TEXT NOT NULL,
+        value TEXT NOT NULL,
+        PRIMARY KEY (object, key)
+    ) STRICT, WITHOUT ROWID;
+";
+
+/// The number of an object's row: what its entries are filed under.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct Object(i64);
+
+/// An alarm that is due.
+#[derive(Debug)]
+pub(crate) struct Due {
+    pub(crate) object: Object,
+    pub(crate) namespace: String,
+    pub(crate) id: [u8; 32],
+    pub(crate) at: Timestamp,
+}
+
+/// The reading side of the database.
+#[derive(Debug)]
+pub(crate) struct Database {
+    readers: Vec<Mutex<Connection>>,
+    /// Held as long as the database is: a second process on the folder is refused.
+    _lock: File,
+}
+
+/// Opens the database of a data folder, made where there is none, and the connection that writes.
+pub(crate) fn open(folder: &Path) -> Result<(Database, Connection), StartError> {
+    let unusable = |source| StartError::DataFolder {
+        path: folder.to_owned(),
+        source,
+    };
+    fs::create_dir_all(folder).map_err(unusable)?;
+    let lock = File::create(folder.join(LOCK)).map_err(unusable)?;
+    lock.try_lock().map_err(|error| match error {
+        fs::TryLockError::WouldBlock => StartError::InUse {
+            path: folder.to_owned(),
+        },
+        fs::TryLockError::Error(source) => unusable(source),
+    })?;
+    let path = folder.join(FILE);
+    let writer = open_writer(&path)?;
+    let readers = (0..READERS)
+        .map(|_| connect(&path).map(Mutex::new))
+        .collect::<rusqlite::Result<_>>()
+        .map_err(|error| unreadable(&path, &error))?;
+    let database = Database {
+        readers,
+        _lock: lock,
+    };
+    Ok((database, writer))
+}
+
+fn open_writer(path: &Path) -> Result<Connection, StartError> {
+    let unreadable = |error| unreadable(path, &error);
+    let mut connection = connect(path).map_err(unreadable)?;
+    let transaction = connection.transaction().map_err(unreadable)?;
+    let pragma = |name| transaction.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0));
+    let application: i64 = pragma("application_id").map_err(unreadable)?;
+    let format: i64 = pragma("user_version").map_err(unreadable)?;
+    let pages: i64 = pragma("page_count").map_err(unreadable)?;
+    if pages == 0 {
+        transaction
+            .execute_batch(&format!(
+                "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; {TABLES}"
+            ))
+            .map_err(unreadable)?;
+    } else if application != APPLICATION_ID {
+        return Err(StartError::NotOurs {
+            path: path.to_owned(),
+        });
+    } else if format > FORMAT {
+        return Err(StartError::NewerFormat {
+            path: path.to_owned(),
+            found: format,
+            supported: FORMAT,
+        });
+    }
+    transaction.commit().map_err(unreadable)?;
+    // Once, so that the directory entries of a new folder are on disk before anything is answered.
+    for folder in path.parent().into_iter().flat_map(|own| [Some(own), own.parent()]) {
+        if let Some(folder) = folder.filter(|folder| !folder.as_os_str().is_empty())
+            && let Ok(folder) = File::open(folder)
+        {
+            // Not every file system can sync a folder; one that cannot needs no such help.
+            let _ = folder.sync_all();
+        }
+    }
+    Ok(connection)
+}
+
+fn connect(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = Connection::open(path)?;
+    connection.set_prepared_statement_cache_capacity(32);
+    // FULL: a commit returns only after its WAL frames are synced.
+    connection.execute_batch(
+        "PRAGMA journal_mode = WAL;
+         PRAGMA synchronous = FULL;
+         PRAGMA wal_autocheckpoint = 4000;
+         PRAGMA busy_timeout = 10000;
+         PRAGMA cache_size = -16000;",
+    )?;
+    Ok(connection)
+}
+
+fn unreadable(path: &Path, error: &rusqlite::Error) -> StartError {
+    StartError::Database {
+        path: PathBuf::from(path),
+        source: DatabaseError::sqlite(error),
+    }
+}
+
+impl Database {
+    /// The row of an object and the name it is known by, where it has ever written anything.
+    pub(crate) fn find(
+        &self,
+        namespace: &str,
+        id: &ObjectId,
+    ) -> Result<Option<(Object, Option<String>)>, DatabaseError> {
+        self.read(|reader| {
+            reader
+                .prepare_cached("SELECT object, name FROM objects WHERE namespace = ?1 AND id = ?2")?
+                .query_row(params![namespace, id.as_bytes()], |row| {
+                    Ok((Object(row.get(0)?), row.get(1)?))
+                })
+                .optional()
+        })
+    }
+
+    /// Reads one entry.
+    pub(crate) fn get(&self, object: Object, key: &str) -> Result<Option<String>, DatabaseError> {
+        self.read(|reader| {
+            reader
+                .prepare_cached("SELECT value FROM entries WHERE object = ?1 AND key = ?2")?
+                .query_row(params![object.0, key], |row| row.get(0))
+                .optional()
+        })
+    }
+
+    /// Lists entries in the order of the range.
+    pub(crate) fn list(
+        &self,
+        object: Object,
+        range: &KeyRange,
+    ) -> Result<Vec<(String, String)>, DatabaseError> {
+        let order = if range.reverse { "DESC" } else { "ASC" };
+        // Two texts, not one with `?3 IS NULL OR`, which would keep SQLite from using the bound.
+        let end = if range.end.is_some() { "AND key < ?3" } else { "AND ?3 IS NULL" };
+        let sql = format!(
+            "SELECT key, value FROM entries WHERE object = ?1 AND key >= ?2 {end} \
+             ORDER BY key {order} LIMIT ?4"
+        );
+        let limit = range
+            .limit
+            .map_or(-1, |limit| i64::try_from(limit).unwrap_or(i64::MAX));
+        self.read(|reader| {
+            reader
+                .prepare_cached(&sql)?
+                .query_map(params![object.0, range.start, range.end, limit], |row| {
+                    Ok((row.get(0)?, row.get(1)?))
+                })?
+                .collect()
+        })
+    }
+
+    /// Reads an object's alarm.
+    pub(crate) fn alarm(&self, object: Object) -> Result<Option<Timestamp>, DatabaseError> {
+        self.read(|reader| {
+            let alarm: Option<Option<i64>> = reader
+                .prepare_cached("SELECT alarm FROM objects WHERE object = ?1")?
+                .query_row(params![object.0], |row| row.get(0))
+                .optional()?;
+            Ok(alarm.flatten().map(Timestamp::from_millis))
+        })
+    }
+
+    /// The alarms that are due at `now`, earliest first, `limit` at most.
+    pub(crate) fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, DatabaseError> {
+        self.read(|reader| {
+            reader
+                .prepare_cached(
+                    "SELECT object, namespace, id, alarm FROM objects \
+                     WHERE alarm <= ?1 ORDER BY alarm, object LIMIT ?2",
+                )?
+                .query_map(
+                    params![now.as_millis(), i64::try_from(limit).unwrap_or(i64::MAX)],
+                    due,
+                )?
+                .collect()
+        })
+    }
+
+    /// The earliest alarm later than `after`.
+    pub(crate) fn next_alarm(&self, after: Timestamp) -> Result<Option<Timestamp>, DatabaseError> {
+        self.read(|reader| {
+            let next: Option<i64> = reader
+                .prepare_cached("SELECT min(alarm) FROM objects WHERE alarm > ?1")?
+                .query_row(params![after.as_millis()], |row| row.get(0))?;
+            Ok(next.map(Timestamp::from_millis))
+        })
+    }
+
+    /// 16 bytes from SQLite's generator, which the system seeds.
+    pub(crate) fn random(&self) -> Result<[u8; 16], DatabaseError> {
+        self.read(|reader| reader.query_row("SELECT randomblob(16)", [], |row| row.get(0)))
+    }
+
+    fn read<R>(
+        &self,
+        query: impl FnOnce(&Connection) -> rusqlite::Result<R>,
+    ) -> Result<R, DatabaseError> {
+        query(&self.reader()).map_err(|error| DatabaseError::sqlite(&error))
+    }
+
+    /// A connection that nobody uses, or the first one's turn. A read takes microseconds, so waiting
+    /// for it here is shorter than a hop to another thread.
+    fn reader(&self) -> MutexGuard<'_, Connection> {
+        let free = self.readers.iter().find_map(|reader| match reader.try_lock() {
+            Ok(reader) => Some(reader),
+            Err(TryLockError::Poisoned(reader)) => Some(reader.into_inner()),
+            Err(TryLockError::WouldBlock) => None,
+        });
+        free.unwrap_or_else(|| {
+            let first = &self.readers[0];
+            first.lock().unwrap_or_else(PoisonError::into_inner)
+        })
+    }
+}
+
+fn due(row: &Row<'_>) -> rusqlite::Result<Due> {
+    Ok(Due {
+        object: Object(row.get(0)?),
+        namespace: row.get(1)?,
+        id: row.get(2)?,
+        at: Timestamp::from_millis(row.get(3)?),
+    })
+}
+
+/// Applies one object's batch within the transaction that is open on `connection`.
+pub(crate) fn apply(
+    connection: &Connection,
+    namespace: &str,
+    id: &ObjectId,
+    known: Option<Object>,
+    batch: &Batch,
+) -> rusqlite::Result<Object> {
+    let object = match known {
+        Some(object) => object,
+        None => Object(
+            connection
+                .prepare_cached(
+                    "INSERT INTO objects (namespace, id, name) VALUES (?1, ?2, ?3) \
+                     ON CONFLICT (namespace, id) DO UPDATE SET name = coalesce(name, excluded.name) \
+                     RETURNING object",
+                )?
+                .query_row(params![namespace, id.as_bytes(), id.name()], |row| {
+                    row.get(0)
+                })?,
+        ),
+    };
+    if batch.deletes_all() {
+        connection
+            .prepare_cached("DELETE FROM entries WHERE object = ?1")?
+            .execute(params![object.0])?;
+    }
+    for (key, value) in batch.writes() {
+        match value {
+            Some(value) => connection
+                .prepare_cached(
+                    "INSERT INTO entries (object, key, value) VALUES (?1, ?2, ?3) \
+                     ON CONFLICT (object, key) DO UPDATE SET value = excluded.value",
+                )?
+                .execute(params![object.0, key, value])?,
+            None => connection
+                .prepare_cached("DELETE FROM entries WHERE object = ?1 AND key = ?2")?
+                .execute(params![object.0, key])?,
+        };
+    }
+    let alarm = match batch.alarm() {
+        AlarmChange::Keep => return Ok(object),
+        AlarmChange::Set(at) => Some(at.as_millis()),
+        AlarmChange::Delete => None,
+    };
+    connection
+        .prepare_cached("UPDATE objects SET alarm = ?2 WHERE object = ?1")?
+        .execute(params![object.0, alarm])?;
+    Ok(object)
+}

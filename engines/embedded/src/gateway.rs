@@ -1,0 +1,134 @@
+//! The door for HTTP.
+
+use std::{
+    error::Error,
+    fmt,
+    future::Future,
+    net::{SocketAddr, ToSocketAddrs},
+};
+
+use axum::{
+    body::{Body, to_bytes},
+    extract::State,
+};
+use dokit_client::ErrorReply;
+use dokit_object::{Request, error_response};
+use http_body_util::LengthLimitError;
+use tokio::net::TcpListener;
+
+use crate::{Host, error::StartError};
+
+/// A host's open door: an address that is listened on.
+#[derive(Debug)]
+pub struct Listener {
+    host: Host,
+    listener: TcpListener,
+    address: SocketAddr,
+}
+
+impl Host {
+    /// Listens on an address, such as `127.0.0.1:8787`, or port 0 for any that is free. Requests are
+    /// answered once [`Listener::serve`] runs.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Listen`].
+    pub async fn listen(
+        &self,
+        address: impl ToSocketAddrs + fmt::Display,
+    ) -> Result<Listener, StartError> {
+        let failed = |source| StartError::Listen {
+            address: address.to_string(),
+            source,
+        };
+        let addresses: Vec<SocketAddr> = address.to_socket_addrs().map_err(failed)?.collect();
+        let listener = TcpListener::bind(&*addresses).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Listener {
+            host: self.clone(),
+            listener,
+            address,
+        })
+    }
+
+    /// The gateway as a service, to nest it in a router of one's own.
+    #[must_use]
+    pub fn router(&self) -> axum::Router {
+        axum::Router::new()
+            .fallback(answer)
+            .with_state(self.clone())
+    }
+}
+
+impl Listener {
+    /// The address, with the port that was found for port 0.
+    #[must_use]
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Answers requests until `stop` resolves and those that run are answered.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError::Serve`].
+    pub async fn serve(
+        self,
+        stop: impl Future<Output = ()> + Send + 'static,
+    ) -> Result<(), StartError> {
+        axum::serve(self.listener, self.host.router())
+            .with_graceful_shutdown(stop)
+            .await
+            .map_err(|source| StartError::Serve { source })
+    }
+}
+
+async fn answer(
+    State(host): State<Host>,
+    request: axum::extract::Request,
+) -> http::Response<Body> {
+    let (head, body) = request.into_parts();
+    let limit = host.shared.body_limit;
+    let response = match to_bytes(body, limit).await {
+        Ok(body) => host.handle(Request::from_parts(head, body)).await,
+        Err(error) => error_response(&unreadable_body(&error, limit)),
+    };
+    response.map(Body::from)
+}
+
+fn unreadable_body(error: &axum::Error, limit: usize) -> ErrorReply {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.is::<LengthLimitError>() {
+            return ErrorReply::payload_too_large(limit);
+        }
+        cause = error.source();
+    }
+    ErrorReply::new(400, "invalid_body", "the body broke off")
+}
+
+/// Resolves when the process is told to stop: SIGTERM, or ctrl-c.
+pub async fn told_to_stop() {
+    let interrupt = async {
+        // Where the signal cannot be heard, it ends the process by itself.
+        if tokio::signal::ctrl_c().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    #[cfg(unix)]
+    let terminate = async {
+        use tokio::signal::unix::{SignalKind, signal};
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    #[cfg(not(unix))]
+    let terminate = std::future::pending::<()>();
+    tokio::select! {
+        () = interrupt => {}
+        () = terminate => {}
+    }
+}

@@ -1,0 +1,102 @@
+use std::sync::{Arc, OnceLock};
+
+use dokit_client::ObjectId;
+use dokit_storage::{Batch, Error, KeyRange, Limits, Result, Store, Timestamp};
+
+use crate::{
+    database::{Database, Object},
+    error::DatabaseError,
+    writer::Writer,
+};
+
+/// One object's part of the shared database.
+#[derive(Clone, Debug)]
+pub(crate) struct ObjectStore {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    database: Arc<Database>,
+    writer: Writer,
+    limits: Limits,
+    namespace: &'static str,
+    id: ObjectId,
+    /// The object's row. An object that has written nothing has none, and reads as empty.
+    object: OnceLock<Object>,
+}
+
+impl ObjectStore {
+    /// The store of an object, and its id with the name that it is known by.
+    pub(crate) fn open(
+        database: Arc<Database>,
+        writer: Writer,
+        limits: Limits,
+        namespace: &'static str,
+        id: ObjectId,
+    ) -> Result<(Self, ObjectId), DatabaseError> {
+        let object = OnceLock::new();
+        let mut id = id;
+        if let Some((row, name)) = database.find(namespace, &id)? {
+            let _ = object.set(row);
+            if let (None, Some(name)) = (id.name(), name) {
+                id = ObjectId::from_name(namespace, &name);
+            }
+        }
+        let inner = Inner {
+            database,
+            writer,
+            limits,
+            namespace,
+            id: id.clone(),
+            object,
+        };
+        let store = Self {
+            inner: Arc::new(inner),
+        };
+        Ok((store, id))
+    }
+
+    fn read<R: Default>(
+        &self,
+        operation: &'static str,
+        read: impl FnOnce(&Database, Object) -> Result<R, DatabaseError>,
+    ) -> Result<R> {
+        match self.inner.object.get() {
+            Some(object) => read(&self.inner.database, *object)
+                .map_err(|error| Error::engine(operation, error)),
+            None => Ok(R::default()),
+        }
+    }
+}
+
+impl Store for ObjectStore {
+    async fn get(&self, key: &str) -> Result<Option<String>> {
+        self.read("read", |database, object| database.get(object, key))
+    }
+
+    async fn list(&self, range: &KeyRange) -> Result<Vec<(String, String)>> {
+        self.read("list", |database, object| database.list(object, range))
+    }
+
+    async fn alarm(&self) -> Result<Option<Timestamp>> {
+        self.read("read the alarm", Database::alarm)
+    }
+
+    async fn commit(&mut self, batch: Batch) -> Result<()> {
+        let inner = &self.inner;
+        inner.limits.check(&batch)?;
+        let known = inner.object.get().copied();
+        let committed = inner
+            .writer
+            .commit(inner.namespace, inner.id.clone(), known, batch)
+            .await;
+        let object = committed.map_err(|error| Error::engine("commit", error))?;
+        let _ = inner.object.set(object);
+        Ok(())
+    }
+
+    fn limits(&self) -> Limits {
+        self.inner.limits
+    }
+}

@@ -1,0 +1,137 @@
+//! The suite of all engines, over this one: on disk, with a clock that stands still.
+
+use std::{path::Path, time::Duration};
+
+use dokit_conformance::{Engine, Probe, Session, engine, for_each_engine_case};
+use dokit_embedded::Host;
+use dokit_object::{Request, Response, testing::ManualClock};
+use futures_executor::block_on;
+use tempfile::TempDir;
+use tokio::runtime::{Builder, Runtime};
+
+/// A host on a runtime of its own: to drop the runtime with all that runs on it is the crash.
+struct Embedded {
+    data: TempDir,
+    clock: ManualClock,
+    running: Option<(Host, Runtime)>,
+}
+
+impl Embedded {
+    fn new() -> Self {
+        let data = tempfile::tempdir().unwrap();
+        let clock = ManualClock::new();
+        let running = Some(start(data.path(), &clock));
+        Self {
+            data,
+            clock,
+            running,
+        }
+    }
+
+    fn running(&self) -> (Host, &Runtime) {
+        let (host, runtime) = self.running.as_ref().unwrap();
+        (host.clone(), runtime)
+    }
+
+    /// From another connection, as somebody else with the file open.
+    fn sql(&self, sql: &str) {
+        let file = self.data.path().join("objects.sqlite");
+        let connection = rusqlite::Connection::open(file).unwrap();
+        connection.busy_timeout(Duration::from_secs(10)).unwrap();
+        connection.execute_batch(sql).unwrap();
+    }
+}
+
+fn start(data: &Path, clock: &ManualClock) -> (Host, Runtime) {
+    let runtime = Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .unwrap();
+    let inside = runtime.enter();
+    let host = Host::builder()
+        .data(data)
+        .object::<Probe>()
+        .clock(clock.clone())
+        .start()
+        .unwrap();
+    drop(inside);
+    (host, runtime)
+}
+
+impl Engine for Embedded {
+    async fn request(&self, request: Request) -> Response {
+        let (host, runtime) = self.running();
+        let answer = runtime.spawn(async move { host.handle(request).await });
+        answer.await.unwrap()
+    }
+
+    async fn advance(&self, by: Duration) {
+        self.settle().await;
+        self.clock.advance(by);
+        self.settle().await;
+    }
+
+    async fn sleep(&self) {
+        let (host, runtime) = self.running();
+        runtime.spawn(async move { host.sleep().await }).await.unwrap();
+    }
+
+    async fn crash(&mut self) {
+        drop(self.running.take());
+        self.running = Some(start(self.data.path(), &self.clock));
+    }
+
+    async fn break_disk(&self) {
+        for (table, change) in [
+            ("objects", "INSERT"),
+            ("objects", "UPDATE"),
+            ("entries", "INSERT"),
+            ("entries", "DELETE"),
+        ] {
+            self.sql(&format!(
+                "CREATE TRIGGER broken_{table}_{change} BEFORE {change} ON {table} \
+                 BEGIN SELECT RAISE(ABORT, 'the disk is broken'); END"
+            ));
+        }
+    }
+
+    async fn mend_disk(&self) {
+        for trigger in [
+            "objects_INSERT",
+            "objects_UPDATE",
+            "entries_INSERT",
+            "entries_DELETE",
+        ] {
+            self.sql(&format!("DROP TRIGGER broken_{trigger}"));
+        }
+    }
+
+    async fn settle(&self) {
+        let (host, runtime) = self.running();
+        let settled = runtime.spawn(async move { host.alarms_settled().await });
+        settled.await.unwrap();
+    }
+}
+
+macro_rules! tests {
+    ($($case:ident,)*) => {
+        $(
+            mod $case {
+                use super::*;
+
+                #[test]
+                fn awake() {
+                    block_on(engine::$case(&mut Session::new(Embedded::new(), false)));
+                }
+
+                #[test]
+                fn with_sleep_between_any_two_calls() {
+                    block_on(engine::$case(&mut Session::new(Embedded::new(), true)));
+                }
+            }
+        )*
+    };
+}
+
+for_each_engine_case!(tests);

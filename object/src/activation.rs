@@ -1,0 +1,254 @@
+use std::{any::Any, fmt, future::Future, panic::AssertUnwindSafe};
+
+use dokit_client::{Access, Dispatch, ErrorReply, Failure};
+use dokit_storage::{Batch, MaybeSend, MaybeSync, Timestamp};
+use futures_util::FutureExt;
+use http::StatusCode;
+
+use crate::{
+    Alarm, BoxFuture, Call, Context, DurableObject, Error, Outcome, Response, RpcCall, Storage,
+    alarm,
+    call::json_response,
+    idempotency::{self, Lookup},
+};
+
+/// An object that is awake.
+///
+/// The engine holds to this: calls whose [`Call::access`] is [`Access::Exclusive`] go to
+/// [`exclusive`](Self::exclusive), one at a time, which the borrow checker sees to; the others go to
+/// [`shared`](Self::shared) and may overlap. The outcome's writes are committed before its reply
+/// leaves. After an outcome that says `reset`, or whose writes could not be committed, the activation
+/// is dropped, and the next call wakes the object anew.
+pub struct Activation {
+    object: Box<dyn Awake>,
+}
+
+impl Activation {
+    /// Wakes an object of the type `T`. The writes of `T::new` are committed before the first call
+    /// runs; they are empty when it failed.
+    pub(crate) async fn wake<T: DurableObject>(
+        ctx: Context,
+    ) -> Result<(Self, Batch), ErrorReply> {
+        let storage = ctx.storage();
+        let running = Running::begin(&storage, Batch::new());
+        let woken = catch_panic(T::new(ctx.clone())).await;
+        let ended = running.end();
+        let object = woken?.map_err(Error::into_reply)?;
+        if ended.failed {
+            return Err(ErrorReply::commit_failed());
+        }
+        let object = Box::new(Object { object, ctx });
+        Ok((Self { object }, ended.batch))
+    }
+
+    /// Runs a call alone. Dropping the future before it is done gives the call up: none of its writes
+    /// remain, and the activation has to be dropped too.
+    pub fn exclusive(&mut self, call: Call) -> BoxFuture<'_, Outcome> {
+        self.object.exclusive(call)
+    }
+
+    /// Runs a call that only reads. An exclusive one is refused.
+    pub fn shared(&self, call: Call) -> BoxFuture<'_, Outcome> {
+        self.object.shared(call)
+    }
+}
+
+impl fmt::Debug for Activation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Activation").finish_non_exhaustive()
+    }
+}
+
+/// The object's type, forgotten.
+trait Awake: MaybeSend + MaybeSync {
+    fn exclusive(&mut self, call: Call) -> BoxFuture<'_, Outcome>;
+    fn shared(&self, call: Call) -> BoxFuture<'_, Outcome>;
+}
+
+struct Object<T> {
+    object: T,
+    ctx: Context,
+}
+
+impl<T: DurableObject> Awake for Object<T> {
+    fn exclusive(&mut self, call: Call) -> BoxFuture<'_, Outcome> {
+        match call {
+            Call::Rpc(call) if call.method.access() == Access::Shared => {
+                Box::pin(self.read(call))
+            }
+            Call::Rpc(call) => Box::pin(self.method(call)),
+            Call::Fetch(request) => {
+                let storage = self.ctx.storage();
+                let run = self.object.fetch(request);
+                Box::pin(transact(storage, Batch::new(), async {
+                    run.await
+                        .map_err(|error| Failure::Method(error.into_reply()))
+                }))
+            }
+            Call::Alarm => Box::pin(self.alarm()),
+        }
+    }
+
+    fn shared(&self, call: Call) -> BoxFuture<'_, Outcome> {
+        match call {
+            Call::Rpc(call) if call.method.access() == Access::Shared => {
+                Box::pin(self.read(call))
+            }
+            Call::Rpc(_) | Call::Fetch(_) | Call::Alarm => {
+                Box::pin(async { Outcome::refused(ErrorReply::internal(&NotShared)) })
+            }
+        }
+    }
+}
+
+impl<T: DurableObject> Object<T> {
+    /// A method that takes `&self`.
+    async fn read(&self, call: RpcCall) -> Outcome {
+        let run = T::Api::call_shared(&self.object, call.method, &call.arguments);
+        let (reply, reset) = match catch_panic(run).await {
+            Ok(Ok(json)) => (Ok(json_response(StatusCode::OK, json)), false),
+            Ok(Err(failure)) => (Err(failure.into_reply()), false),
+            Err(panicked) => (Err(panicked), true),
+        };
+        Outcome {
+            reply,
+            writes: Batch::new(),
+            reset,
+        }
+    }
+
+    /// A method that takes `&mut self`, answered from memory where its idempotency key is known.
+    async fn method(&mut self, call: RpcCall) -> Outcome {
+        let storage = self.ctx.storage();
+        let now = self.ctx.now();
+        let seen = match &call.idempotency_key {
+            Some(key) => match idempotency::look_up(&storage, now, key, &call).await {
+                Ok(Lookup::Answered(json)) => {
+                    return Outcome {
+                        reply: Ok(json_response(StatusCode::OK, json)),
+                        writes: Batch::new(),
+                        reset: false,
+                    };
+                }
+                Ok(Lookup::New(entry)) => Some(entry),
+                Err(error) => return Outcome::refused(error.into_reply()),
+            },
+            None => None,
+        };
+        let run = T::Api::call_exclusive(&mut self.object, call.method, &call.arguments);
+        transact(storage.clone(), Batch::new(), async move {
+            let json = run.await?;
+            if let Some(entry) = seen {
+                let remembered = entry.remember(storage, now, &json).await;
+                remembered.map_err(|error| Failure::Method(Error::from(error).into_reply()))?;
+            }
+            Ok(json_response(StatusCode::OK, json))
+        })
+        .await
+    }
+
+    /// The alarm, if the store says that it is due.
+    async fn alarm(&mut self) -> Outcome {
+        let storage = self.ctx.storage();
+        let now = self.ctx.now();
+        let done = || json_response(StatusCode::OK, "null");
+        let due = match alarm::due(&storage, now).await {
+            Ok(Some(due)) => due,
+            Ok(None) => {
+                return Outcome {
+                    reply: Ok(done()),
+                    writes: Batch::new(),
+                    reset: false,
+                };
+            }
+            Err(error) => return Outcome::refused(Error::from(error).into_reply()),
+        };
+        let run = self.object.alarm(due);
+        let outcome = transact(storage, alarm::taken(), async {
+            run.await
+                .map(|()| done())
+                .map_err(|error| Failure::Method(error.into_reply()))
+        })
+        .await;
+        remember_failure(due, now, outcome)
+    }
+}
+
+/// Runs an exclusive call: `Ok` keeps its writes, anything else drops them.
+async fn transact(
+    storage: Storage,
+    before: Batch,
+    run: impl Future<Output = Result<Response, Failure>>,
+) -> Outcome {
+    let running = Running::begin(&storage, before);
+    let result = catch_panic(run).await;
+    let ended = running.end();
+    match result {
+        // The call's own failed commit outweighs what it made of it.
+        _ if ended.failed => Outcome::failed(ErrorReply::commit_failed()),
+        Ok(Ok(response)) => Outcome {
+            reply: Ok(response),
+            writes: ended.batch,
+            reset: false,
+        },
+        Ok(Err(Failure::Refused(reply))) => Outcome::refused(reply),
+        Ok(Err(Failure::Method(reply))) | Err(reply) => Outcome::failed(reply),
+    }
+}
+
+/// Puts the record of a failed alarm in the place of its writes.
+fn remember_failure(due: Alarm, now: Timestamp, outcome: Outcome) -> Outcome {
+    let Err(reply) = &outcome.reply else {
+        return outcome;
+    };
+    let error = reply.log.as_ref().unwrap_or(&reply.message);
+    match alarm::failed(due, now, error) {
+        Ok(writes) => Outcome { writes, ..outcome },
+        Err(error) => Outcome::failed(Error::from(error).into_reply()),
+    }
+}
+
+/// The time in which writes are allowed. It ends with the call, also when the call's future is
+/// dropped half way.
+struct Running<'a> {
+    storage: &'a Storage,
+}
+
+impl<'a> Running<'a> {
+    fn begin(storage: &'a Storage, before: Batch) -> Self {
+        storage.begin(before);
+        Self { storage }
+    }
+
+    fn end(self) -> crate::storage::Ended {
+        self.storage.end()
+    }
+}
+
+impl Drop for Running<'_> {
+    fn drop(&mut self) {
+        self.storage.end();
+    }
+}
+
+async fn catch_panic<R>(run: impl Future<Output = R>) -> Result<R, ErrorReply> {
+    // What the call may have left half done is dropped with the activation.
+    let result = AssertUnwindSafe(run).catch_unwind().await;
+    result.map_err(|panic| ErrorReply::internal(&Panicked(panic_text(&*panic).to_owned())))
+}
+
+/// An engine's mistake.
+#[derive(Debug, thiserror::Error)]
+#[error("an exclusive call was run as a shared one")]
+struct NotShared;
+
+/// What the log gets to see of a panic; the caller sees `internal error`.
+#[derive(Debug, thiserror::Error)]
+#[error("the object panicked: {0}")]
+struct Panicked(String);
+
+fn panic_text(panic: &(dyn Any + Send)) -> &str {
+    let text = panic.downcast_ref::<&str>().copied();
+    text.or_else(|| panic.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no text")
+}

@@ -1,0 +1,106 @@
+use bytes::Bytes;
+use dokit_client::{Access, CallReply, ErrorReply, Method};
+use dokit_storage::Batch;
+use http::{HeaderValue, StatusCode, header};
+
+/// A plain HTTP request, its path relative to the object.
+pub type Request = http::Request<Bytes>;
+
+/// A plain HTTP response.
+pub type Response = http::Response<Bytes>;
+
+/// One thing for an object to do.
+#[derive(Debug)]
+pub enum Call {
+    /// Call a method.
+    Rpc(RpcCall),
+    /// Answer a plain HTTP request.
+    Fetch(Request),
+    /// Run the alarm, if it is due.
+    Alarm,
+}
+
+/// A call of a method.
+#[derive(Clone, Debug)]
+pub struct RpcCall {
+    /// The method, from the table of the object's type.
+    pub method: &'static Method,
+    /// The arguments: a JSON array, not looked at yet.
+    pub arguments: Bytes,
+    /// With it, a call that has been answered already is answered the same again.
+    pub idempotency_key: Option<String>,
+}
+
+impl Call {
+    /// Whether it may overlap other calls, or runs alone.
+    #[must_use]
+    pub fn access(&self) -> Access {
+        match self {
+            Self::Rpc(call) => call.method.access(),
+            Self::Fetch(_) | Self::Alarm => Access::Exclusive,
+        }
+    }
+}
+
+/// The outcome of a call, as a value: what it answers and what it wrote.
+///
+/// The engine's whole task is to make [`writes`](Self::writes) durable and to let
+/// [`reply`](Self::reply) out after that. If that commit fails, the reply is not sent, an error
+/// [`ErrorReply::commit_failed`] takes its place, and the object's memory is dropped.
+#[derive(Debug)]
+#[must_use = "a call's writes have to be committed before its reply leaves"]
+pub struct Outcome {
+    /// The answer.
+    pub reply: Result<Response, ErrorReply>,
+    /// The writes, to be committed as one. Empty for a call that failed, except for what is
+    /// remembered of a failed alarm.
+    pub writes: Batch,
+    /// Whether the object's memory has to be dropped, because it may hold what was not written.
+    pub reset: bool,
+}
+
+impl Outcome {
+    /// A call that was refused before it touched the object.
+    pub(crate) fn refused(reply: ErrorReply) -> Self {
+        Self {
+            reply: Err(reply),
+            writes: Batch::new(),
+            reset: false,
+        }
+    }
+
+    /// A call that failed while it ran.
+    pub(crate) fn failed(reply: ErrorReply) -> Self {
+        Self {
+            reset: true,
+            ..Self::refused(reply)
+        }
+    }
+}
+
+/// A response with a JSON body.
+pub(crate) fn json_response(status: StatusCode, body: impl Into<Bytes>) -> Response {
+    let mut response = Response::new(body.into());
+    *response.status_mut() = status;
+    let json = HeaderValue::from_static("application/json");
+    response.headers_mut().insert(header::CONTENT_TYPE, json);
+    response
+}
+
+/// An error as the gateway answers it.
+#[must_use]
+pub fn error_response(error: &ErrorReply) -> Response {
+    let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    json_response(status, error.to_body())
+}
+
+/// A response as the transport of a call within the process sees it.
+#[must_use]
+pub fn to_call_reply(response: Response) -> CallReply {
+    let (head, body) = response.into_parts();
+    let content_type = head.headers.get(header::CONTENT_TYPE);
+    let content_type = content_type
+        .and_then(|value| value.to_str().ok())
+        .map(str::to_owned);
+    CallReply::new(head.status.as_u16(), content_type, body)
+}

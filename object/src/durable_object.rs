@@ -1,0 +1,62 @@
+use std::future::Future;
+
+use dokit_client::Dispatch;
+use dokit_storage::{MaybeSend, MaybeSync};
+
+use crate::{Alarm, Context, Error, Handlers, Request, Response, Result};
+
+/// A value with a name, its own storage and its own alarms, of which there is exactly one.
+///
+/// Write `#[durable_object]` above the `impl`: it fills in [`NAMESPACE`](Self::NAMESPACE),
+/// [`Api`](Self::Api) and [`HANDLERS`](Self::HANDLERS) where they are left out, so that only
+/// what the object has is written.
+///
+/// # Protocol
+///
+/// - [`new`](Self::new) runs each time the object wakes, before any call. What it writes is committed
+///   before the first call.
+/// - A call that takes `&mut self` runs alone. Calls that take `&self` may overlap each other, and
+///   may not write.
+/// - All that an exclusive call wrote is committed together when it returns `Ok`, and its answer
+///   leaves only after that. When it returns `Err` or panics, nothing of it remains: its writes are
+///   dropped, and so is the object's memory, which the next call builds anew with
+///   [`new`](Self::new).
+/// - Between any two calls the object may be put to sleep: fields that are not in storage are lost.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a durable object",
+    note = "write `#[durable_object] impl DurableObject for {Self}`"
+)]
+pub trait DurableObject: Sized + MaybeSend + MaybeSync + 'static {
+    /// The namespace that its names live in: the first part of its address. Lower-case letters,
+    /// digits and hyphens, beginning with a letter; the type's name in kebab-case where left out.
+    /// Stored data belongs to it: to rename it is to begin anew.
+    const NAMESPACE: &'static str;
+
+    /// Which of `fetch` and `alarm` are written.
+    const HANDLERS: Handlers;
+
+    /// The methods it can be called by: the `..Server` type that `#[rpc]` made of its trait, or `()`.
+    type Api: Dispatch<Self>;
+
+    /// Wakes the object.
+    ///
+    /// # Errors
+    ///
+    /// An error is the answer to the call that woke it; the next call tries again.
+    fn new(ctx: Context) -> impl Future<Output = Result<Self>> + MaybeSend;
+
+    /// Answers a plain HTTP request whose path, relative to the object, is not the name of a method.
+    fn fetch(
+        &mut self,
+        request: Request,
+    ) -> impl Future<Output = Result<Response>> + MaybeSend {
+        let _ = request;
+        async { Err(Error::missing_handler("fetch")) }
+    }
+
+    /// Runs when the alarm is due. An error is tried again with exponential backoff: see [`Alarm`].
+    fn alarm(&mut self, alarm: Alarm) -> impl Future<Output = Result<()>> + MaybeSend {
+        let _ = alarm;
+        async { Err(Error::missing_handler("alarm")) }
+    }
+}

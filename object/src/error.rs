@@ -1,0 +1,110 @@
+use std::{borrow::Cow, error::Error as StdError, fmt};
+
+use dokit_client::{ErrorReply, RpcError};
+use dokit_storage::Error as StorageError;
+use serde::Serialize;
+
+/// What an object answers when it cannot do what it was asked: a status, a stable code and a message
+/// for the caller, and apart from those what only the log gets to see.
+///
+/// It is the ready-made error type for methods that need none of their own. Storage errors convert
+/// with `?`: those that the caller's input can cause (a value too large, a refused value) keep their
+/// text, all others become `internal`.
+#[derive(Clone, Debug)]
+pub struct Error {
+    reply: ErrorReply,
+}
+
+/// The result of an object's handler.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// An error for the caller to see: an HTTP status from 400 to 599, a stable code in
+    /// `snake_case`, and a message.
+    pub fn new(
+        status: u16,
+        code: impl Into<Cow<'static, str>>,
+        message: impl Into<String>,
+    ) -> Self {
+        Self {
+            reply: ErrorReply::new(status, code, message),
+        }
+    }
+
+    /// The same with details that the caller's program can read.
+    #[must_use]
+    pub fn with_details(mut self, details: impl Serialize) -> Self {
+        self.reply = self.reply.with_details(details);
+        self
+    }
+
+    /// A failure that is nobody's business: the caller sees `internal error`, the log the text of
+    /// `source` and its causes.
+    pub fn internal(source: impl StdError) -> Self {
+        Self {
+            reply: ErrorReply::internal(&source),
+        }
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        self.reply.status
+    }
+
+    /// The stable code.
+    #[must_use]
+    pub fn code(&self) -> &str {
+        &self.reply.code
+    }
+
+    /// The error as it goes over the wire.
+    #[must_use]
+    pub fn into_reply(self) -> ErrorReply {
+        self.reply
+    }
+
+    pub(crate) fn missing_handler(handler: &'static str) -> Self {
+        ErrorReply::missing_handler(handler).into()
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.reply.message)
+    }
+}
+
+impl StdError for Error {}
+
+impl From<ErrorReply> for Error {
+    fn from(reply: ErrorReply) -> Self {
+        Self { reply }
+    }
+}
+
+impl From<StorageError> for Error {
+    fn from(error: StorageError) -> Self {
+        let (status, code) = match &error {
+            StorageError::InvalidKey { .. } => (400, "invalid_key"),
+            StorageError::InvalidValue { .. } => (400, "invalid_value"),
+            StorageError::InvalidAlarm { .. } => (400, "invalid_alarm"),
+            StorageError::ValueTooLarge { .. } => (413, "value_too_large"),
+            StorageError::BatchTooLarge { .. } => (413, "batch_too_large"),
+            _ => return Self::internal(error),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl RpcError for Error {
+    fn to_reply(&self) -> ErrorReply {
+        self.reply.clone()
+    }
+
+    fn from_reply(reply: &ErrorReply) -> Option<Self> {
+        Some(Self {
+            reply: reply.clone(),
+        })
+    }
+}

@@ -1,0 +1,38 @@
+/// Which of its optional handlers an object type has. `#[durable_object]` fills it in from the
+/// methods that are written.
+///
+/// An engine that cannot serve one of them refuses the type when it is registered.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Handlers {
+    /// It answers plain HTTP requests.
+    pub fetch: bool,
+    /// It can be woken by an alarm. Without it no alarm can be set.
+    pub alarm: bool,
+}
+
+impl Handlers {
+    /// None at all: an object that is only called by RPC.
+    pub const NONE: Self = Self {
+        fetch: false,
+        alarm: false,
+    };
+
+    /// The same with `fetch`.
+    #[must_use]
+    pub const fn with_fetch(self) -> Self {
+        Self {
+            fetch: true,
+            ..self
+        }
+    }
+
+    /// The same with `alarm`.
+    #[must_use]
+    pub const fn with_alarm(self) -> Self {
+        Self {
+            alarm: true,
+            ..self
+        }
+    }
+}

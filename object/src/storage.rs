@@ -1,0 +1,225 @@
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use dokit_storage::{
+    AlarmChange, Batch, Error, KeyRange, Limits, MaybeSend, MaybeSync, Result, Store, Timestamp,
+};
+
+use crate::BoxFuture;
+
+/// An object's storage, as its methods see it.
+///
+/// It is a [`Store`], so `TypedStorage`, a persisted machine and alarms work on it. Writes gather in
+/// the call that makes them: reads see them at once, and they are committed together when the call
+/// has returned `Ok`. Clones are handles to the same storage.
+///
+/// A commit on it is therefore not durable when it returns, but when the call's answer leaves; a call
+/// that acts on the outside world says [`Context::commit`](crate::Context::commit) first.
+#[derive(Clone, Debug)]
+pub struct Storage {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    below: Erased,
+    alarm_handler: bool,
+    call: Mutex<CallState>,
+}
+
+/// What the running call may do, and what it has done.
+#[derive(Debug)]
+struct CallState {
+    mode: Mode,
+    batch: Arc<Batch>,
+    /// An early commit failed: whatever the call makes of the error, it has failed.
+    failed: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mode {
+    /// No call runs, or only calls that take `&self`.
+    Reading,
+    /// One exclusive call runs.
+    Writing,
+}
+
+/// How an exclusive call left the storage.
+pub(crate) struct Ended {
+    /// What it wrote and has not committed.
+    pub(crate) batch: Batch,
+    /// Whether an early commit of it failed.
+    pub(crate) failed: bool,
+}
+
+impl Storage {
+    pub(crate) fn new(store: impl Store + Clone + 'static, alarm_handler: bool) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                below: Erased(Arc::new(store)),
+                alarm_handler,
+                call: Mutex::new(CallState {
+                    mode: Mode::Reading,
+                    batch: Arc::default(),
+                    failed: false,
+                }),
+            }),
+        }
+    }
+
+    /// Begins an exclusive call, whose writes start out as `batch`.
+    pub(crate) fn begin(&self, batch: Batch) {
+        let mut call = self.call();
+        call.mode = Mode::Writing;
+        call.batch = Arc::new(batch);
+        call.failed = false;
+    }
+
+    /// Ends the exclusive call and gives what it left; a write after this is refused.
+    pub(crate) fn end(&self) -> Ended {
+        let mut call = self.call();
+        call.mode = Mode::Reading;
+        let batch = std::mem::take(&mut call.batch);
+        Ended {
+            batch: Arc::unwrap_or_clone(batch),
+            failed: call.failed,
+        }
+    }
+
+    /// Makes durable what the running call has written so far.
+    pub(crate) async fn commit_now(&self) -> Result<()> {
+        let batch = {
+            let mut call = self.call();
+            if call.mode == Mode::Reading {
+                return Ok(());
+            }
+            std::mem::take(&mut call.batch)
+        };
+        if batch.is_empty() {
+            return Ok(());
+        }
+        let committed = self.shared.below.0.commit(Batch::clone(&batch)).await;
+        if committed.is_err() {
+            self.call().failed = true;
+        }
+        committed
+    }
+
+    fn call(&self) -> MutexGuard<'_, CallState> {
+        // No code of a user runs under this lock, so a poisoned one still holds whole data.
+        self.shared
+            .call
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn written(&self) -> Arc<Batch> {
+        Arc::clone(&self.call().batch)
+    }
+}
+
+impl Store for Storage {
+    async fn get(&self, key: &str) -> Result<Option<String>> {
+        self.written().get_over(&self.shared.below, key).await
+    }
+
+    async fn list(&self, range: &KeyRange) -> Result<Vec<(String, String)>> {
+        self.written().list_over(&self.shared.below, range).await
+    }
+
+    async fn alarm(&self) -> Result<Option<Timestamp>> {
+        self.written().alarm_over(&self.shared.below).await
+    }
+
+    async fn commit(&mut self, batch: Batch) -> Result<()> {
+        self.limits().check(&batch)?;
+        if matches!(batch.alarm(), AlarmChange::Set(_)) && !self.shared.alarm_handler {
+            return Err(Error::Refused {
+                operation: "set the alarm",
+                reason: "the object has no alarm handler",
+            });
+        }
+        let mut call = self.call();
+        if call.mode == Mode::Reading {
+            return Err(Error::Refused {
+                operation: "write",
+                reason: "no call that takes `&mut self` is running",
+            });
+        }
+        if call.failed {
+            return Err(Error::Refused {
+                operation: "write",
+                reason: "an earlier commit of this call failed",
+            });
+        }
+        Arc::make_mut(&mut call.batch).merge(batch);
+        Ok(())
+    }
+
+    fn limits(&self) -> Limits {
+        Store::limits(&self.shared.below)
+    }
+}
+
+/// Any engine's store behind one type, so that an object does not name its engine.
+#[derive(Clone)]
+struct Erased(Arc<dyn DynStore>);
+
+impl std::fmt::Debug for Erased {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Store")
+    }
+}
+
+/// [`Store`] with boxed futures, which can be a trait object.
+trait DynStore: MaybeSend + MaybeSync {
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<String>>>;
+    fn list<'a>(&'a self, range: &'a KeyRange) -> BoxFuture<'a, Result<Vec<(String, String)>>>;
+    fn alarm(&self) -> BoxFuture<'_, Result<Option<Timestamp>>>;
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<()>>;
+    fn limits(&self) -> Limits;
+}
+
+impl<T: Store + Clone + 'static> DynStore for T {
+    fn get<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<Option<String>>> {
+        Box::pin(Store::get(self, key))
+    }
+
+    fn list<'a>(&'a self, range: &'a KeyRange) -> BoxFuture<'a, Result<Vec<(String, String)>>> {
+        Box::pin(Store::list(self, range))
+    }
+
+    fn alarm(&self) -> BoxFuture<'_, Result<Option<Timestamp>>> {
+        Box::pin(Store::alarm(self))
+    }
+
+    fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<()>> {
+        let mut handle = self.clone();
+        Box::pin(async move { Store::commit(&mut handle, batch).await })
+    }
+
+    fn limits(&self) -> Limits {
+        Store::limits(self)
+    }
+}
+
+impl Store for Erased {
+    async fn get(&self, key: &str) -> Result<Option<String>> {
+        self.0.get(key).await
+    }
+
+    async fn list(&self, range: &KeyRange) -> Result<Vec<(String, String)>> {
+        self.0.list(range).await
+    }
+
+    async fn alarm(&self) -> Result<Option<Timestamp>> {
+        self.0.alarm().await
+    }
+
+    async fn commit(&mut self, batch: Batch) -> Result<()> {
+        self.0.commit(batch).await
+    }
+
+    fn limits(&self) -> Limits {
+        self.0.limits()
+    }
+}

@@ -1,0 +1,373 @@
+use std::{
+    collections::{BTreeMap, HashMap},
+    fmt,
+    future::Future,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError, Weak,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use dokit_client::{
+    Access, CallReply, CallRequest, ErrorReply, ObjectId, TransportError, find_method,
+};
+use dokit_storage::{Faults, Memory, Store, Timestamp};
+use tokio::sync::RwLock;
+
+use super::ManualClock;
+use crate::{
+    Activation, Address, BoxFuture, Call, Clock, Context, DurableObject, Namespace, ObjectType,
+    Outcome, Request, Response, Router, RpcCall, Surroundings, error_response, route,
+    to_call_reply,
+};
+
+/// How many alarms one [`TestHost::advance`] runs before it takes them for a loop without end.
+const ALARMS: usize = 100_000;
+
+/// An engine over memory, for tests.
+///
+/// What a call commits is "on disk" at once; [`crash`](Self::crash) loses everything else. Clones are
+/// handles to the same host.
+#[derive(Clone)]
+pub struct TestHost {
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    types: Mutex<BTreeMap<&'static str, ObjectType>>,
+    objects: Mutex<BTreeMap<(&'static str, ObjectKey), Arc<Slot>>>,
+    variables: Mutex<BTreeMap<String, String>>,
+    clock: ManualClock,
+    router: Arc<dyn Router>,
+    ids: AtomicU64,
+}
+
+/// Ids in the order of their bytes, so that a test's runs are all alike.
+type ObjectKey = [u8; 32];
+
+/// One object: what is on its disk, and what is in memory while it is awake.
+struct Slot {
+    id: ObjectId,
+    object_type: ObjectType,
+    disk: Faults<Memory>,
+    awake: RwLock<Option<Activation>>,
+}
+
+impl Default for TestHost {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl TestHost {
+    /// A host without object types.
+    #[must_use]
+    pub fn new() -> Self {
+        let shared = Arc::new_cyclic(|own: &Weak<Shared>| Shared {
+            types: Mutex::default(),
+            objects: Mutex::default(),
+            variables: Mutex::default(),
+            clock: ManualClock::new(),
+            router: Arc::new(Inside { host: own.clone() }),
+            ids: AtomicU64::new(0),
+        });
+        Self { shared }
+    }
+
+    /// Serves objects of this type.
+    ///
+    /// # Panics
+    ///
+    /// When its namespace could not stand in an address.
+    #[must_use]
+    pub fn object<T: DurableObject>(self) -> Self {
+        let object_type = match ObjectType::of::<T>() {
+            Ok(object_type) => object_type,
+            Err(invalid) => panic!("{invalid}"),
+        };
+        lock(&self.shared.types).insert(T::NAMESPACE, object_type);
+        self
+    }
+
+    /// Sets a variable, for objects that wake after this.
+    #[must_use]
+    pub fn variable(self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        lock(&self.shared.variables).insert(name.into(), value.into());
+        self
+    }
+
+    /// The objects of a type, to call them.
+    #[must_use]
+    pub fn namespace<T: DurableObject>(&self) -> Namespace {
+        Namespace::new(T::NAMESPACE, Arc::clone(&self.shared.router))
+    }
+
+    /// Answers a request as a gateway does: its path names the object.
+    pub async fn handle(&self, request: Request) -> Response {
+        let answer = self.shared.request(request).await;
+        answer.unwrap_or_else(|error| error_response(&error))
+    }
+
+    /// The clock of this host.
+    #[must_use]
+    pub fn clock(&self) -> &ManualClock {
+        &self.shared.clock
+    }
+
+    /// Lets time pass, and runs the alarms that fall due in it: each at its own time, in their
+    /// order.
+    ///
+    /// # Panics
+    ///
+    /// After 100,000 alarms, which is a loop without end.
+    pub async fn advance(&self, by: Duration) {
+        let clock = &self.shared.clock;
+        let end = clock.now().saturating_add(by);
+        // Alarms that could not be run, such as on a dead disk, wait a second.
+        let mut held = HashMap::new();
+        for _ in 0..ALARMS {
+            let Some((at, key, slot)) = self.shared.next_alarm(&held).await else {
+                break;
+            };
+            let at = at.max(clock.now());
+            if at > end {
+                break;
+            }
+            clock.set(at);
+            let before = slot.disk.alarm().await.ok();
+            let answer = self.shared.run(&slot, Call::Alarm).await;
+            held.remove(&key);
+            if answer.is_err() && slot.disk.alarm().await.ok() == before {
+                held.insert(key, at.saturating_add(Duration::from_secs(1)));
+            }
+        }
+        let left = self.shared.next_alarm(&held).await;
+        assert!(
+            left.is_none_or(|(at, ..)| at > end),
+            "{ALARMS} alarms ran and more are due: an alarm sets itself again without end"
+        );
+        clock.set(end);
+    }
+
+    /// Puts every object that does not run to sleep. Nobody may be able to tell.
+    pub fn sleep(&self) {
+        for slot in lock(&self.shared.objects).values() {
+            if let Ok(mut awake) = slot.awake.try_write() {
+                *awake = None;
+            }
+        }
+    }
+
+    /// Loses everything that is not on disk, as `kill -9` does. Calls that run are the caller's to
+    /// drop.
+    pub fn crash(&self) {
+        let objects = &mut *lock(&self.shared.objects);
+        for slot in objects.values_mut() {
+            *slot = Arc::new(Slot {
+                id: slot.id.clone(),
+                object_type: slot.object_type,
+                disk: slot.disk.clone(),
+                awake: RwLock::new(None),
+            });
+        }
+    }
+
+    /// The disk of an object: to look at what is stored, and to break it.
+    ///
+    /// # Panics
+    ///
+    /// When the type is not served.
+    #[must_use]
+    pub fn disk<T: DurableObject>(&self, id: &ObjectId) -> Faults<Memory> {
+        match self.shared.slot(T::NAMESPACE, id) {
+            Ok(slot) => slot.disk.clone(),
+            Err(error) => panic!("{}", error.message),
+        }
+    }
+}
+
+impl fmt::Debug for TestHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("TestHost").finish_non_exhaustive()
+    }
+}
+
+impl Shared {
+    fn object_type(&self, namespace: &str) -> Result<ObjectType, ErrorReply> {
+        let types = lock(&self.types);
+        let known = || types.keys().copied().collect::<Vec<_>>();
+        let found = types.get(namespace).copied();
+        found.ok_or_else(|| ErrorReply::namespace_not_found(namespace, &known()))
+    }
+
+    fn slot(&self, namespace: &str, id: &ObjectId) -> Result<Arc<Slot>, ErrorReply> {
+        let object_type = self.object_type(namespace)?;
+        let key = (object_type.namespace(), *id.as_bytes());
+        let slot = || {
+            Arc::new(Slot {
+                id: id.clone(),
+                object_type,
+                disk: Faults::new(Memory::new()),
+                awake: RwLock::new(None),
+            })
+        };
+        Ok(Arc::clone(
+            lock(&self.objects).entry(key).or_insert_with(slot),
+        ))
+    }
+
+    async fn request(&self, request: Request) -> Result<Response, ErrorReply> {
+        let types: Vec<ObjectType> = lock(&self.types).values().copied().collect();
+        let address = Address::parse(request.uri().path(), &types)?;
+        let object_type = self.object_type(address.namespace)?;
+        let call = route(&object_type, &address.path, request)?;
+        self.run(&*self.slot(address.namespace, &address.id)?, call)
+            .await
+    }
+
+    /// One call of one object.
+    async fn run(&self, slot: &Slot, call: Call) -> Result<Response, ErrorReply> {
+        if call.access() == Access::Shared {
+            let awake = self.awake(slot).await?;
+            let outcome = match &*awake {
+                Some(activation) => activation.shared(call).await,
+                None => return Err(ErrorReply::object_reset()),
+            };
+            drop(awake);
+            if outcome.reset {
+                *slot.awake.write().await = None;
+            }
+            return outcome.reply;
+        }
+        let mut awake = slot.awake.write().await;
+        // Out of its place while it runs: a caller that stops waiting leaves no half-run object.
+        let mut activation = match awake.take() {
+            Some(activation) => activation,
+            None => self.wake(slot).await?,
+        };
+        let Outcome {
+            reply,
+            writes,
+            reset,
+        } = activation.exclusive(call).await;
+        if !writes.is_empty() && slot.disk.clone().commit(writes).await.is_err() {
+            return Err(ErrorReply::commit_failed());
+        }
+        if !reset {
+            *awake = Some(activation);
+        }
+        reply
+    }
+
+    async fn awake<'s>(
+        &self,
+        slot: &'s Slot,
+    ) -> Result<tokio::sync::RwLockReadGuard<'s, Option<Activation>>, ErrorReply> {
+        let awake = slot.awake.read().await;
+        if awake.is_some() {
+            return Ok(awake);
+        }
+        drop(awake);
+        let mut awake = slot.awake.write().await;
+        if awake.is_none() {
+            *awake = Some(self.wake(slot).await?);
+        }
+        Ok(awake.downgrade())
+    }
+
+    async fn wake(&self, slot: &Slot) -> Result<Activation, ErrorReply> {
+        let mut surroundings =
+            Surroundings::new(Arc::new(self.clock.clone()), Arc::clone(&self.router));
+        surroundings.variables = Arc::new(lock(&self.variables).clone());
+        let alarm_handler = slot.object_type.handlers().alarm;
+        let ctx = Context::new(
+            slot.id.clone(),
+            slot.disk.clone(),
+            alarm_handler,
+            surroundings,
+        );
+        let (activation, writes) = slot.object_type.wake(ctx).await?;
+        if !writes.is_empty() && slot.disk.clone().commit(writes).await.is_err() {
+            return Err(ErrorReply::commit_failed());
+        }
+        Ok(activation)
+    }
+
+    /// The earliest alarm of all, and whose it is.
+    async fn next_alarm(
+        &self,
+        held: &HashMap<(&'static str, ObjectKey), Timestamp>,
+    ) -> Option<(Timestamp, (&'static str, ObjectKey), Arc<Slot>)> {
+        let slots: Vec<_> = lock(&self.objects)
+            .iter()
+            .map(|(key, slot)| (*key, Arc::clone(slot)))
+            .collect();
+        let mut next: Option<(Timestamp, (&'static str, ObjectKey), Arc<Slot>)> = None;
+        for (key, slot) in slots {
+            // A disk that cannot be read has no alarm that could be run.
+            let Ok(Some(at)) = slot.disk.alarm().await else {
+                continue;
+            };
+            let at = held.get(&key).map_or(at, |until| at.max(*until));
+            if next.as_ref().is_none_or(|(earliest, ..)| at < *earliest) {
+                next = Some((at, key, slot));
+            }
+        }
+        next
+    }
+}
+
+/// The way from one object to another.
+struct Inside {
+    host: Weak<Shared>,
+}
+
+impl fmt::Debug for Inside {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Inside").finish_non_exhaustive()
+    }
+}
+
+impl Router for Inside {
+    fn call(
+        &self,
+        namespace: &'static str,
+        id: &ObjectId,
+        request: &CallRequest,
+    ) -> BoxFuture<'static, Result<CallReply, TransportError>> {
+        let host = self.host.upgrade();
+        let (id, request) = (id.clone(), request.clone());
+        let run = async move {
+            let host = host.ok_or_else(ErrorReply::shutting_down)?;
+            let slot = host.slot(namespace, &id)?;
+            let call = Call::Rpc(RpcCall {
+                method: find_method(slot.object_type.methods(), &request.method)?,
+                arguments: request.arguments.into(),
+                idempotency_key: request.idempotency_key,
+            });
+            host.run(&slot, call).await
+        };
+        reply(run)
+    }
+
+    fn random(&self) -> [u8; 16] {
+        let next = self.host.upgrade();
+        let next = next.map_or(0, |host| host.ids.fetch_add(1, Ordering::Relaxed));
+        u128::from(next).to_be_bytes()
+    }
+}
+
+fn reply(
+    run: impl Future<Output = Result<Response, ErrorReply>> + Send + 'static,
+) -> BoxFuture<'static, Result<CallReply, TransportError>> {
+    Box::pin(async {
+        let response = run.await.unwrap_or_else(|error| error_response(&error));
+        Ok(to_call_reply(response))
+    })
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    // No code of a user runs under these locks, so a poisoned one still holds whole data.
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

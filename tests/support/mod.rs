@@ -1,0 +1,111 @@
+//! An example as a process of its own, spoken to over plain HTTP as curl would.
+
+use std::{
+    io::{BufRead, BufReader, Read, Write},
+    net::TcpStream,
+    path::{Path, PathBuf},
+    process::{Child, Command, Stdio},
+};
+
+use serde_json::Value;
+
+/// A running example, killed when it is dropped.
+#[derive(Debug)]
+pub struct Server {
+    process: Child,
+    address: String,
+}
+
+impl Server {
+    /// Starts `example serve` on a free port.
+    pub fn start(example: &str, data: &Path, arguments: &[&str]) -> Self {
+        let mut process = Command::new(path_of(example))
+            .args(["serve", "--addr", "127.0.0.1:0"])
+            .args(arguments)
+            .arg("--data")
+            .arg(data)
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut told = String::new();
+        let output = process.stdout.take().unwrap();
+        BufReader::new(output).read_line(&mut told).unwrap();
+        let address = told.trim().strip_prefix("listening on http://");
+        let address = address.unwrap_or_else(|| panic!("{example} said {told:?}"));
+        Self {
+            address: address.to_owned(),
+            process,
+        }
+    }
+
+    /// Calls a method and gives the status and the JSON body.
+    pub fn post(&self, path: &str, body: &str) -> (u16, Value) {
+        self.try_request("POST", path, body.as_bytes())
+            .unwrap_or_else(|error| panic!("POST {path}: {error}"))
+    }
+
+    /// Any request. It fails where the server goes away.
+    pub fn try_request(&self, verb: &str, path: &str, body: &[u8]) -> std::io::Result<(u16, Value)> {
+        let mut stream = TcpStream::connect(&self.address)?;
+        let head = format!(
+            "{verb} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            body.len()
+        );
+        stream.write_all(head.as_bytes())?;
+        // A server that refuses a body early may close before it has read all of it.
+        let _ = stream.write_all(body);
+        let mut answer = Vec::new();
+        stream.read_to_end(&mut answer)?;
+        let broken = || std::io::Error::other("the answer broke off");
+        let text = String::from_utf8(answer).map_err(|_| broken())?;
+        let (head, body) = text.split_once("\r\n\r\n").ok_or_else(broken)?;
+        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let value = serde_json::from_str(body).map_err(|_| broken())?;
+        Ok((status.ok_or_else(broken)?, value))
+    }
+
+    /// `kill -9`.
+    pub fn kill(mut self) {
+        self.stop();
+    }
+
+    /// The process, to kill it while others still speak to it.
+    pub fn process_id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// SIGTERM, and whether it ended by itself with success.
+    #[cfg(unix)]
+    pub fn terminate(mut self) -> bool {
+        let id = self.process.id().to_string();
+        let told = Command::new("kill").args(["-TERM", &id]).status().unwrap();
+        told.success() && self.process.wait().unwrap().success()
+    }
+
+    fn stop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// Where cargo has put an example: `target/debug/examples`, beside the `deps` that this test is in.
+pub fn path_of(example: &str) -> PathBuf {
+    let own = std::env::current_exe().unwrap();
+    let folder = own.parent().and_then(Path::parent).unwrap();
+    let path = folder
+        .join("examples")
+        .join(example)
+        .with_extension(std::env::consts::EXE_EXTENSION);
+    assert!(
+        path.exists(),
+        "{} is not built; run `cargo build --examples`",
+        path.display()
+    );
+    path
+}
