@@ -29,6 +29,25 @@ mod typed;
 
 pub use batch::{AlarmChange, Batch};
 pub use codec::{decode, encode};
+/// Turns a struct with a field for each key into a [`Schema`](trait@Schema): `last_seen: Timestamp`
+/// becomes the constant `LAST_SEEN` of type [`Key`], and `prefs: Family<Preference>` the constant
+/// `PREFS` of type [`Family`]. They have the field's visibility and its docs.
+///
+/// | on the struct | meaning | default |
+/// |---|---|---|
+/// | `rename_all = "camelCase"` | the letter case of the keys, as serde spells it | as the fields are written |
+/// | `version = 2` | the version of the stored shape: see [`Migrations`] | 1 |
+/// | `crate = path` | where this crate is, for who re-exports it | `dokit_storage`, or `dokit::storage` |
+///
+/// | on a field | meaning |
+/// |---|---|
+/// | `rename = "key"` | the key, whatever the case |
+/// | `prefix = "pref:"` | the prefix of a family, which needs one |
+/// | `check = path` | a `fn(&V) -> Result<(), String>` that each value written or read must pass |
+/// | `validate` | the value's own `garde::Validate` must pass; feature `garde` |
+///
+/// Empty and duplicate keys, keys that begin with `__` (they are the library's) and prefixes under
+/// which another key or prefix stands do not compile.
 pub use dokit_macros::Schema;
 pub use entry::Entry;
 pub use error::{Error, Result};

@@ -195,7 +195,30 @@ impl<S: Schema, T: Store> TypedStorage<S, T> {
     }
 
     /// Runs `work` in a transaction: `Ok` commits all that it wrote as one batch, `Err` leaves
-    /// nothing of it. The result is what `work` answered.
+    /// nothing of it, and so does a future that is dropped before its end. The result is what `work`
+    /// answered.
+    ///
+    /// For a savepoint within the closure use [`begin`](Self::begin) and
+    /// [`commit`](TypedStorage::commit). A `transaction` within a `transaction` works too, but rustc
+    /// 1.95 cannot see that its future is `Send` (<https://github.com/rust-lang/rust/issues/110338>).
+    ///
+    /// ```
+    /// # use dokit_storage::{Error, Memory, Schema, TypedStorage};
+    /// # #[derive(Schema)]
+    /// # struct Counter { count: u64 }
+    /// # futures_executor::block_on(async {
+    /// # let mut storage = TypedStorage::<Counter, _>::new(Memory::new());
+    /// let count = storage
+    ///     .transaction(async |txn| {
+    ///         let count = txn.get(Counter::COUNT).await?.unwrap_or(0) + 1;
+    ///         txn.put(Counter::COUNT, &count).await?;
+    ///         Ok::<_, Error>(count)
+    ///     })
+    ///     .await?;
+    /// assert_eq!(count, 1);
+    /// # Ok::<(), Error>(())
+    /// # }).unwrap();
+    /// ```
     ///
     /// # Errors
     ///
