@@ -1,5 +1,691 @@
-use proc_macro2::TokenStream;
+//! `#[rpc]`: one trait becomes the client and the dispatcher.
 
-pub(crate) fn expand(_attribute: TokenStream, item: TokenStream) -> syn::Result<TokenStream> {
-    Ok(item)
+use proc_macro2::{Delimiter, Span, TokenStream, TokenTree};
+use quote::{ToTokens, format_ident, quote, quote_spanned};
+use syn::{
+    Attribute, Block, Error, FnArg, GenericArgument, Ident, ItemTrait, LitStr, Pat, Path,
+    PathArguments, ReceiverKind, Result, ReturnType, TraitItem, TraitItemFn, Type, ext::IdentExt,
+    parse::Parser, spanned::Spanned,
+};
+
+use crate::{case::Case, path::crate_path};
+
+/// Names that the platform, the host or the generated client has a use for. They are compared
+/// without underscores and in lower case, so that every spelling is found.
+const RESERVED: [&str; 18] = [
+    "alarm",
+    "connect",
+    "constructor",
+    "dup",
+    "fetch",
+    "new",
+    "then",
+    "tojson",
+    "tostring",
+    "valueof",
+    "websocketclose",
+    "websocketerror",
+    "websocketmessage",
+    "withdeadline",
+    "withidempotencykey",
+    "withretry",
+    "withtimer",
+    "withtraceparent",
+];
+
+/// The longest tuple that serde writes.
+const ARGUMENTS: usize = 16;
+
+pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenStream> {
+    let options = Options::parse(attribute)?;
+    let item: ItemTrait = syn::parse2(item)
+        .map_err(|error| Error::new(error.span(), "`#[rpc]` stands above a trait"))?;
+    let api = Api::read(&item, &options)?;
+    let krate = crate_path(options.krate.as_ref(), "dokit-client", "client");
+    let the_trait = api.the_trait(&krate);
+    let server = api.server(&krate);
+    let client = api.client(&krate);
+    Ok(quote!(#the_trait #server #client))
+}
+
+/// What stands in `#[rpc(..)]` above the trait.
+#[derive(Default)]
+struct Options {
+    krate: Option<Path>,
+    rename_all: Option<Case>,
+}
+
+impl Options {
+    fn parse(attribute: TokenStream) -> Result<Self> {
+        let mut options = Self::default();
+        syn::meta::parser(|meta| {
+            if meta.path.is_ident("crate") {
+                options.krate = Some(meta.value()?.parse()?);
+            } else if meta.path.is_ident("rename_all") {
+                options.rename_all = Some(Case::parse(&meta.value()?.parse()?)?);
+            } else {
+                return Err(meta.error("unknown option; expected `rename_all` or `crate`"));
+            }
+            Ok(())
+        })
+        .parse2(attribute)?;
+        Ok(options)
+    }
+}
+
+/// The trait, read.
+struct Api<'a> {
+    item: &'a ItemTrait,
+    methods: Vec<Method<'a>>,
+}
+
+/// A method, read.
+struct Method<'a> {
+    item: &'a TraitItemFn,
+    docs: Vec<&'a Attribute>,
+    wire: LitStr,
+    exclusive: bool,
+    idempotent: bool,
+    arguments: Vec<(&'a Ident, &'a Type)>,
+    returned: &'a Type,
+}
+
+impl<'a> Api<'a> {
+    fn read(item: &'a ItemTrait, options: &Options) -> Result<Self> {
+        if !item.generics.params.is_empty() {
+            return Err(Error::new(
+                item.generics.span(),
+                "an `#[rpc]` trait cannot be generic: both ends have to know its types",
+            ));
+        }
+        let mut methods = Vec::new();
+        let mut errors = Errors::default();
+        for inner in &item.items {
+            match inner {
+                TraitItem::Fn(method) => {
+                    methods.extend(errors.keep(Method::read(method, options)));
+                }
+                other => errors.push(Error::new_spanned(
+                    other,
+                    "an `#[rpc]` trait has only methods",
+                )),
+            }
+        }
+        for (at, method) in methods.iter().enumerate() {
+            let same = |other: &&Method<'_>| other.wire.value() == method.wire.value();
+            if let Some(other) = methods[..at].iter().find(same) {
+                errors.push(Error::new(
+                    method.wire.span(),
+                    format!(
+                        "the wire name `{}` is that of `{}` already",
+                        method.wire.value(),
+                        other.ident()
+                    ),
+                ));
+            }
+        }
+        errors.finish()?;
+        Ok(Self { item, methods })
+    }
+
+    /// The trait as users implement it: a plain `async fn` in the `impl` fits each of its methods.
+    fn the_trait(&self, krate: &TokenStream) -> TokenStream {
+        let ItemTrait {
+            attrs,
+            vis,
+            ident,
+            supertraits,
+            ..
+        } = self.item;
+        let message = format!("`{{Self}}` does not have the methods of `{ident}`");
+        let note = format!("write `impl {ident} for {{Self}} {{ async fn .. }}`");
+        let methods = self.methods.iter().map(|method| method.declaration(krate));
+        let supertraits = supertraits.iter();
+        quote! {
+            #(#attrs)*
+            #[diagnostic::on_unimplemented(message = #message, note = #note)]
+            #vis trait #ident: #(#supertraits +)* #krate::MaybeSend + #krate::MaybeSync {
+                #(#methods)*
+            }
+        }
+    }
+
+    fn server(&self, krate: &TokenStream) -> TokenStream {
+        let ItemTrait { vis, ident, .. } = self.item;
+        let server = self.server_ident();
+        let doc = format!("Calls the methods of [`{ident}`] by name: the server's end of it.");
+        let table_doc = format!("The methods of [`{ident}`], in its order.");
+        let rows = self.methods.iter().map(|method| method.row(krate));
+        let shared = self.methods.iter().filter(|method| !method.exclusive);
+        let shared = shared.map(|method| method.arm(ident, krate));
+        let all = self.methods.iter().map(|method| method.arm(ident, krate));
+        let future = quote! {
+            impl ::core::future::Future<Output = #krate::__private::Dispatched> + #krate::MaybeSend
+        };
+        let unknown = quote! {
+            ::core::result::Result::Err(#krate::__private::unknown(#server::METHODS, method))
+        };
+        quote! {
+            #[doc = #doc]
+            #[derive(Clone, Copy, Debug, Default)]
+            #vis struct #server;
+
+            impl #server {
+                #[doc = #table_doc]
+                #vis const METHODS: &'static [#krate::Method] = &[#(#rows),*];
+            }
+
+            #[automatically_derived]
+            #[allow(deprecated, unused_mut, unused_variables)]
+            impl<T: #ident> #krate::Dispatch<T> for #server {
+                const METHODS: &'static [#krate::Method] = #server::METHODS;
+
+                fn call_shared(
+                    object: &T,
+                    method: &#krate::Method,
+                    arguments: &[u8],
+                ) -> #future {
+                    async move {
+                        match method.name() {
+                            #(#shared)*
+                            _ => #unknown,
+                        }
+                    }
+                }
+
+                fn call_exclusive(
+                    object: &mut T,
+                    method: &#krate::Method,
+                    arguments: &[u8],
+                ) -> #future {
+                    async move {
+                        match method.name() {
+                            #(#all)*
+                            _ => #unknown,
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    fn client(&self, krate: &TokenStream) -> TokenStream {
+        let ItemTrait { vis, ident, .. } = self.item;
+        let client = format_ident!("{ident}Client");
+        let server = self.server_ident();
+        let doc = format!("Calls the methods of [`{ident}`] on an object, over a transport.");
+        let methods = self.methods.iter().enumerate();
+        let methods = methods.map(|(at, method)| method.call(at, vis, &server, krate));
+        let options = client_options(vis, krate);
+        quote! {
+            #[doc = #doc]
+            #[derive(Clone, Debug)]
+            #vis struct #client<T> {
+                caller: #krate::Caller<T>,
+            }
+
+            #[allow(dead_code)]
+            impl<T> #client<T> {
+                /// A client of the object that the transport leads to, with the default options.
+                #vis const fn new(transport: T) -> Self {
+                    Self { caller: #krate::Caller::new(transport) }
+                }
+            }
+
+            #[allow(dead_code)]
+            impl<T: ::core::clone::Clone> #client<T> {
+                #options
+            }
+
+            #[allow(dead_code, deprecated)]
+            impl<T: #krate::Transport> #client<T> {
+                #(#methods)*
+            }
+        }
+    }
+
+    fn server_ident(&self) -> Ident {
+        format_ident!("{}Server", self.item.ident)
+    }
+}
+
+/// The options of a client's calls, each a copy of the client with one changed.
+fn client_options(vis: &syn::Visibility, krate: &TokenStream) -> TokenStream {
+    let options = [
+        (
+            "with_deadline",
+            "A copy whose calls may take this long, retries included. Default: 30 s.",
+            quote!(deadline: ::core::time::Duration),
+            quote!(deadline),
+        ),
+        (
+            "with_idempotency_key",
+            "A copy whose call runs once, however often it is made with this key.",
+            quote!(key: impl ::core::convert::Into<::std::string::String>),
+            quote!(key),
+        ),
+        (
+            "with_retry",
+            "A copy that tries again like this, where that is safe.",
+            quote!(retry: #krate::Retry),
+            quote!(retry),
+        ),
+        (
+            "with_traceparent",
+            "A copy whose calls belong to this trace, as W3C Trace Context writes it.",
+            quote!(traceparent: impl ::core::convert::Into<::std::string::String>),
+            quote!(traceparent),
+        ),
+        (
+            "with_timer",
+            "A copy that measures deadlines and pauses by this timer.",
+            quote!(timer: impl #krate::Timer + 'static),
+            quote!(timer),
+        ),
+    ];
+    let options = options.into_iter().map(|(name, doc, parameter, value)| {
+        let name = format_ident!("{name}");
+        quote! {
+            #[doc = #doc]
+            #[must_use]
+            #vis fn #name(&self, #parameter) -> Self {
+                let caller = ::core::clone::Clone::clone(&self.caller);
+                Self { caller: caller.#name(#value) }
+            }
+        }
+    });
+    quote!(#(#options)*)
+}
+
+impl<'a> Method<'a> {
+    fn read(item: &'a TraitItemFn, options: &Options) -> Result<Self> {
+        let signature = &item.sig;
+        let (rename, idempotent) = method_options(&item.attrs)?;
+        if let Some(cfg) = item.attrs.iter().find(|attr| attr.path().is_ident("cfg")) {
+            return Err(Error::new_spanned(
+                cfg,
+                "a method is there for every caller or for none: put the `cfg` on the trait",
+            ));
+        }
+        if signature.asyncness.is_none() {
+            return Err(Error::new_spanned(
+                signature.fn_token,
+                "a method of an `#[rpc]` trait is an `async fn`",
+            ));
+        }
+        if !signature.generics.params.is_empty() || signature.generics.where_clause.is_some() {
+            return Err(Error::new_spanned(
+                &signature.generics,
+                "a method cannot be generic: both ends have to know its types",
+            ));
+        }
+        if let Some(variadic) = &signature.variadic {
+            return Err(Error::new_spanned(variadic, "a method has named arguments"));
+        }
+        let exclusive = receiver(item)?;
+        let arguments = signature.inputs.iter().skip(1).map(argument);
+        let arguments = arguments.collect::<Result<Vec<_>>>()?;
+        if let Some((over, _)) = arguments.get(ARGUMENTS) {
+            return Err(Error::new(
+                over.span(),
+                format!("a method has at most {ARGUMENTS} arguments; put some into a struct"),
+            ));
+        }
+        Ok(Self {
+            item,
+            docs: docs(&item.attrs),
+            wire: wire_name(&signature.ident, rename, options)?,
+            exclusive,
+            idempotent,
+            arguments,
+            returned: returned(item)?,
+        })
+    }
+
+    fn ident(&self) -> &'a Ident {
+        &self.item.sig.ident
+    }
+
+    /// The method in the trait.
+    fn declaration(&self, krate: &TokenStream) -> TokenStream {
+        let attrs = self.item.attrs.iter();
+        let attrs = attrs.filter(|attr| !attr.path().is_ident("rpc"));
+        let ident = self.ident();
+        let inputs = &self.item.sig.inputs;
+        let returned = self.returned;
+        let body = match &self.item.default {
+            Some(Block { stmts, .. }) => quote!({ async move { #(#stmts)* } }),
+            None => quote!(;),
+        };
+        quote! {
+            #(#attrs)*
+            fn #ident(#inputs)
+                -> impl ::core::future::Future<Output = #returned> + #krate::MaybeSend #body
+        }
+    }
+
+    /// The method in the table.
+    fn row(&self, krate: &TokenStream) -> TokenStream {
+        let wire = &self.wire;
+        let access = if self.exclusive {
+            quote!(Exclusive)
+        } else {
+            quote!(Shared)
+        };
+        let names = self
+            .arguments
+            .iter()
+            .map(|(name, _)| name.unraw().to_string());
+        let all = self.arguments.len();
+        let left_out = self.arguments.iter().rev();
+        let left_out = left_out
+            .take_while(|(_, argument)| is_option(argument))
+            .count();
+        let required = (left_out > 0).then(|| {
+            let required = all - left_out;
+            quote!(.with_required(#required))
+        });
+        let idempotent = self.idempotent.then(|| quote!(.with_idempotent()));
+        quote! {
+            #krate::Method::new(#wire, #krate::Access::#access, &[#(#names),*])
+                #required
+                #idempotent
+        }
+    }
+
+    /// What the dispatcher does for the method.
+    fn arm(&self, api: &Ident, krate: &TokenStream) -> TokenStream {
+        let wire = &self.wire;
+        let ident = self.ident();
+        let values: Vec<_> = (0..self.arguments.len())
+            .map(|at| format_ident!("argument{at}", span = Span::mixed_site()))
+            .collect();
+        let read = self.arguments.iter().map(|(_, argument)| {
+            let expected = type_text(argument);
+            // A type that cannot be read is told at the place where it is written.
+            let here = Span::call_site().located_at(argument.span());
+            quote_spanned!(here=> read.next::<#argument>(#expected))
+        });
+        quote! {
+            #wire => {
+                let mut read = #krate::__private::Arguments::read(method, arguments)?;
+                #(let #values = #read?;)*
+                ::core::mem::drop(read);
+                #krate::__private::answer(<T as #api>::#ident(object, #(#values),*).await)
+            }
+        }
+    }
+
+    /// The method of the client.
+    fn call(
+        &self,
+        at: usize,
+        vis: &syn::Visibility,
+        server: &Ident,
+        krate: &TokenStream,
+    ) -> TokenStream {
+        let docs = &self.docs;
+        let ident = self.ident();
+        let doc = docs.is_empty().then(|| {
+            let doc = format!("Calls `{}`.", self.wire.value());
+            quote!(#[doc = #doc])
+        });
+        let values = self.arguments.iter().map(|(name, _)| name);
+        let parameters = self
+            .arguments
+            .iter()
+            .map(|(name, argument)| quote!(#name: #argument));
+        let (value, error) = value_and_error(self.returned, krate);
+        let tuple = if self.arguments.is_empty() {
+            quote!([(); 0])
+        } else {
+            quote!((#(#values,)*))
+        };
+        quote! {
+            #doc
+            #(#docs)*
+            #vis async fn #ident(
+                &self,
+                #(#parameters),*
+            ) -> ::core::result::Result<#value, #krate::CallError<#error>> {
+                let call = (&#server::METHODS[#at], #tuple);
+                let written = self.caller.encode(call.0, &call.1)?;
+                self.caller.call(call.0, written).await
+            }
+        }
+    }
+}
+
+/// What `#[rpc(..)]` says above a method: its name on the wire, and whether it is idempotent.
+fn method_options(attrs: &[Attribute]) -> Result<(Option<LitStr>, bool)> {
+    let (mut rename, mut idempotent) = (None, false);
+    for attr in attrs.iter().filter(|attr| attr.path().is_ident("rpc")) {
+        attr.parse_nested_meta(|meta| {
+            if meta.path.is_ident("rename") {
+                rename = Some(meta.value()?.parse()?);
+            } else if meta.path.is_ident("idempotent") {
+                idempotent = true;
+            } else {
+                return Err(meta.error("unknown option; expected `rename` or `idempotent`"));
+            }
+            Ok(())
+        })?;
+    }
+    Ok((rename, idempotent))
+}
+
+/// The name on the wire, which has to fit into a path as it is.
+fn wire_name(ident: &Ident, rename: Option<LitStr>, options: &Options) -> Result<LitStr> {
+    let name = ident.unraw().to_string();
+    let wire = rename.unwrap_or_else(|| {
+        let wire = match options.rename_all {
+            Some(case) => case.apply(&name),
+            None => name.clone(),
+        };
+        LitStr::new(&wire, ident.span())
+    });
+    for (name, span) in [(&name, ident.span()), (&wire.value(), wire.span())] {
+        let plain = name.replace(['_', '-'], "").to_lowercase();
+        if RESERVED.contains(&plain.as_str()) {
+            return Err(Error::new(
+                span,
+                format!("`{name}` is a reserved name; choose another"),
+            ));
+        }
+    }
+    let value = wire.value();
+    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
+    if value.is_empty() || !value.bytes().all(fits) {
+        return Err(Error::new(
+            wire.span(),
+            format!("the wire name `{value}` is not ASCII letters, digits, `-` and `_`"),
+        ));
+    }
+    Ok(wire)
+}
+
+/// Whether the method takes `&mut self`; everything but that and `&self` is refused.
+fn receiver(item: &TraitItemFn) -> Result<bool> {
+    let Some(receiver) = item.sig.receiver() else {
+        return Err(Error::new_spanned(
+            &item.sig.ident,
+            "a method takes `&self` or `&mut self`",
+        ));
+    };
+    match &receiver.kind {
+        ReceiverKind::Reference(_, None, exclusive) => Ok(exclusive.is_some()),
+        _ => Err(Error::new_spanned(
+            receiver,
+            "a method takes `&self` or `&mut self`; the object stays where it is",
+        )),
+    }
+}
+
+fn argument(argument: &FnArg) -> Result<(&Ident, &Type)> {
+    let FnArg::Typed(argument) = argument else {
+        return Err(Error::new_spanned(argument, "`self` stands first"));
+    };
+    let Pat::Ident(name) = &*argument.pat else {
+        return Err(Error::new_spanned(
+            &argument.pat,
+            "an argument has a name: callers are told it",
+        ));
+    };
+    if let Some(span) = borrowed(argument.ty.to_token_stream()) {
+        return Err(Error::new(
+            span,
+            "an argument is owned: it is read from the wire (`String`, `Vec<T>`)",
+        ));
+    }
+    if let Type::ImplTrait(unknown) = &*argument.ty {
+        return Err(Error::new_spanned(
+            unknown,
+            "a method cannot be generic: both ends have to know its types",
+        ));
+    }
+    Ok((&name.ident, &argument.ty))
+}
+
+/// Where a type borrows: a reference, or a lifetime other than `'static`.
+fn borrowed(tokens: TokenStream) -> Option<Span> {
+    let mut lifetime = false;
+    for token in tokens {
+        match token {
+            TokenTree::Group(group) => {
+                let inner = borrowed(group.stream());
+                if inner.is_some() {
+                    return inner;
+                }
+            }
+            TokenTree::Punct(punct) if punct.as_char() == '&' => return Some(punct.span()),
+            TokenTree::Punct(punct) => lifetime = punct.as_char() == '\'',
+            TokenTree::Ident(ident) => {
+                if lifetime && ident != "static" {
+                    return Some(ident.span());
+                }
+                lifetime = false;
+            }
+            TokenTree::Literal(_) => {}
+        }
+    }
+    None
+}
+
+fn returned(item: &TraitItemFn) -> Result<&Type> {
+    let missing = "a method returns `Result<T, E>`, where `E` is an `RpcError`; \
+                   `std::convert::Infallible` is one that never happens";
+    let ReturnType::Type(_, returned) = &item.sig.output else {
+        return Err(Error::new_spanned(&item.sig, missing));
+    };
+    match result_arguments(returned) {
+        Some(_) => Ok(returned),
+        None => Err(Error::new_spanned(returned, missing)),
+    }
+}
+
+/// The types in `Result<..>`; `None` for what is no `Result`.
+fn result_arguments(returned: &Type) -> Option<Vec<&Type>> {
+    let Type::Path(path) = returned else {
+        return None;
+    };
+    let last = path.path.segments.last()?;
+    if last.ident != "Result" {
+        return None;
+    }
+    let PathArguments::AngleBracketed(arguments) = &last.arguments else {
+        return None;
+    };
+    arguments
+        .args
+        .iter()
+        .map(|argument| match argument {
+            GenericArgument::Type(argument) => Some(argument),
+            _ => None,
+        })
+        .collect()
+}
+
+/// The types of the result and of the error. Of an alias with one of them, the compiler is asked.
+fn value_and_error(returned: &Type, krate: &TokenStream) -> (TokenStream, TokenStream) {
+    match result_arguments(returned).as_deref() {
+        Some([value, error]) => (value.to_token_stream(), error.to_token_stream()),
+        _ => (
+            quote!(<#returned as #krate::__private::Returned>::Value),
+            quote!(<#returned as #krate::__private::Returned>::Error),
+        ),
+    }
+}
+
+fn is_option(argument: &Type) -> bool {
+    matches!(argument, Type::Path(path)
+        if path.path.segments.last().is_some_and(|last| last.ident == "Option"))
+}
+
+/// A type as one writes it: `Option<Vec<u64>>`.
+fn type_text(argument: &Type) -> String {
+    let mut text = String::new();
+    for token in argument.to_token_stream() {
+        push_token(&mut text, token);
+    }
+    text
+}
+
+fn push_token(text: &mut String, token: TokenTree) {
+    match token {
+        TokenTree::Group(group) => {
+            let (open, close) = match group.delimiter() {
+                Delimiter::Parenthesis => ("(", ")"),
+                Delimiter::Bracket => ("[", "]"),
+                Delimiter::Brace => ("{", "}"),
+                Delimiter::None => ("", ""),
+            };
+            text.push_str(open);
+            for token in group.stream() {
+                push_token(text, token);
+            }
+            text.push_str(close);
+        }
+        TokenTree::Punct(punct) => {
+            text.push(punct.as_char());
+            if matches!(punct.as_char(), ',' | ';') {
+                text.push(' ');
+            }
+        }
+        other => {
+            if text.ends_with(|last: char| last.is_alphanumeric()) {
+                text.push(' ');
+            }
+            text.push_str(&other.to_string());
+        }
+    }
+}
+
+/// What the client's method takes over of the trait's.
+fn docs(attrs: &[Attribute]) -> Vec<&Attribute> {
+    let kept = |attr: &&Attribute| {
+        let path = attr.path();
+        ["doc", "deprecated"].iter().any(|kept| path.is_ident(kept))
+    };
+    attrs.iter().filter(kept).collect()
+}
+
+/// Errors, all told at once.
+#[derive(Default)]
+struct Errors(Option<Error>);
+
+impl Errors {
+    fn push(&mut self, error: Error) {
+        match &mut self.0 {
+            Some(errors) => errors.combine(error),
+            none => *none = Some(error),
+        }
+    }
+
+    fn keep<T>(&mut self, result: Result<T>) -> Option<T> {
+        result.map_err(|error| self.push(error)).ok()
+    }
+
+    fn finish(self) -> Result<()> {
+        self.0.map_or(Ok(()), Err)
+    }
 }
