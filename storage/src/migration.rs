@@ -114,6 +114,12 @@ impl Migrations {
     }
 }
 
+/// Writes the current version of the schema.
+pub(crate) fn stamp<S: Schema>(batch: &mut Batch) -> Result<()> {
+    batch.put(VERSION_KEY, codec::encode(VERSION_KEY, &S::VERSION)?);
+    Ok(())
+}
+
 fn gap(from: u32, to: u32, reason: String) -> Error {
     Error::MigrationGap { from, to, reason }
 }
@@ -143,8 +149,10 @@ impl<S: Schema, T: Store> TypedStorage<S, T> {
     /// else.
     ///
     /// All pending steps and the new version are one transaction: once this has returned `Ok` they
-    /// are all in effect and will not run again, and after an error the store is as it was. A store
-    /// without keys, the library's own (`__..`) aside, is fresh and is only stamped with the version;
+    /// are all in effect and will not run again, and after an error the store is as it was (or, where
+    /// the answer to the commit was lost, migrated: see [`Store::commit`]). Calling it again is safe.
+    ///
+    /// A store without keys, the library's own (`__..`) aside, is fresh and is only stamped with the version;
     /// one that has keys and no version is of version 1, from before there were versions.
     ///
     /// # Errors
@@ -184,7 +192,7 @@ impl<S: Schema, T: Store> TypedStorage<S, T> {
         };
         if marked != Some(S::VERSION) {
             let mut batch = Batch::new();
-            batch.put(VERSION_KEY, codec::encode(VERSION_KEY, &S::VERSION)?);
+            stamp::<S>(&mut batch)?;
             Store::commit(&mut transaction, batch).await?;
         }
         transaction.commit().await?;

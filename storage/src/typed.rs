@@ -4,7 +4,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Batch, Entry, Error, Family, Key, ListOptions, Result, Schema, Store, Timestamp, Transaction,
-    entry::list_own,
+    entry::list_own, migration::stamp,
 };
 
 /// A store seen through a schema: keys are constants, values have types.
@@ -126,9 +126,16 @@ impl<S: Schema, T: Store> TypedStorage<S, T> {
     }
 
     /// Deletes every key, those of the library included, and the alarm.
+    ///
+    /// Where the schema's version is above 1 it is written again in the same commit: without it, what
+    /// is stored from now on would pass for data of version 1 at the next
+    /// [`migrate`](Self::migrate).
     pub async fn delete_all(&mut self) -> Result<()> {
         let mut batch = Batch::new();
         batch.delete_all();
+        if S::VERSION > 1 {
+            stamp::<S>(&mut batch)?;
+        }
         self.store.commit(batch).await
     }
 

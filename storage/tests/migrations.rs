@@ -143,6 +143,31 @@ fn all_steps_are_one_commit_with_the_version() {
     assert_eq!(store.commits(), 2);
 }
 
+#[test]
+fn a_migration_whose_answer_was_lost_does_not_run_again() {
+    let store = Faults::new(first_version());
+    store.lose_commit_answer(1);
+    let mut storage = TypedStorage::<Profile, _>::new(store);
+    assert!(block_on(storage.migrate(&steps())).is_err());
+    assert_eq!(
+        block_on(storage.migrate(&steps())).unwrap(),
+        Migrated::Current
+    );
+    assert_eq!(block_on(storage.get(Profile::VISITS)).unwrap(), Some(2));
+}
+
+#[test]
+fn data_written_after_delete_all_is_of_the_current_version() {
+    let disk = first_version();
+    let mut storage = TypedStorage::<Profile, _>::new(disk.clone());
+    block_on(storage.migrate(&steps())).unwrap();
+    block_on(storage.delete_all()).unwrap();
+    block_on(storage.put(Profile::NAME, &"Grace Hopper".to_owned())).unwrap();
+    assert_eq!(migrate(&disk, &steps()).unwrap(), Migrated::Current);
+    let name = block_on(storage.get(Profile::NAME)).unwrap();
+    assert_eq!(name.as_deref(), Some("Grace Hopper"));
+}
+
 #[derive(Debug, PartialEq)]
 struct Unreadable(u32);
 
