@@ -338,8 +338,8 @@ pub async fn an_alarm_survives_a_disk_that_fails_for_a_while<E: Engine>(
     session.call::<i64>("a", "set_alarm", [1000, 0]).await;
     session.engine.break_disk().await;
     session.engine.advance(Duration::from_secs(1)).await;
-    session.engine.mend_disk().await;
     assert_eq!(fired(session).await, []);
+    session.engine.mend_disk().await;
     session.engine.advance(Duration::from_secs(60)).await;
     let runs = fired(session).await;
     assert_eq!(runs.len(), 1);

@@ -45,7 +45,7 @@ impl Engine for Kit {
     }
 
     async fn settle(&self) {
-        self.0.advance(Duration::ZERO).await;
+        self.0.settle().await;
     }
 }
 

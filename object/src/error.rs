@@ -1,5 +1,6 @@
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
+use dokit_alarms::Error as AlarmError;
 use dokit_client::{ErrorReply, RpcError};
 use dokit_storage::Error as StorageError;
 use serde::Serialize;
@@ -7,8 +8,8 @@ use serde::Serialize;
 /// What an object answers when it cannot do what it was asked: a status, a stable code and a message
 /// for the caller, and apart from those what only the log gets to see.
 ///
-/// It is the ready-made error type for methods that need none of their own. Storage errors convert
-/// with `?`: those that the caller's input can cause (a value too large, a refused value) keep their
+/// It is the ready-made error type for methods that need none of their own. Errors of storage and of
+/// alarms convert with `?`: those that the caller's input can cause (a value too large, a refused value) keep their
 /// text, all others become `internal`.
 #[derive(Clone, Debug)]
 pub struct Error {
@@ -91,6 +92,19 @@ impl From<StorageError> for Error {
             StorageError::InvalidAlarm { .. } => (400, "invalid_alarm"),
             StorageError::ValueTooLarge { .. } => (413, "value_too_large"),
             StorageError::BatchTooLarge { .. } => (413, "batch_too_large"),
+            _ => return Self::internal(error),
+        };
+        Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<AlarmError> for Error {
+    fn from(error: AlarmError) -> Self {
+        let (status, code) = match error {
+            AlarmError::Storage(error) => return error.into(),
+            AlarmError::Duration(_) => (400, "invalid_duration"),
+            AlarmError::InvalidTime { .. } => (400, "invalid_alarm"),
+            AlarmError::ActionTooLarge { .. } => (413, "value_too_large"),
             _ => return Self::internal(error),
         };
         Self::new(status, code, error.to_string())

@@ -99,8 +99,10 @@ fn open_writer(path: &Path) -> Result<Connection, StartError> {
     let pragma = |name| transaction.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0));
     let application: i64 = pragma("application_id").map_err(unreadable)?;
     let format: i64 = pragma("user_version").map_err(unreadable)?;
-    let pages: i64 = pragma("page_count").map_err(unreadable)?;
-    if pages == 0 {
+    let tables: i64 = transaction
+        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
+        .map_err(unreadable)?;
+    if application == 0 && tables == 0 {
         transaction
             .execute_batch(&format!(
                 "PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {FORMAT}; {TABLES}"

@@ -12,6 +12,7 @@ use std::{
 use dokit_client::{
     Access, CallReply, CallRequest, ErrorReply, ObjectId, TransportError, find_method,
 };
+use dokit_alarms::Interval;
 use dokit_storage::{Faults, Memory, Store, Timestamp};
 use tokio::sync::RwLock;
 
@@ -115,13 +116,26 @@ impl TestHost {
         &self.shared.clock
     }
 
-    /// Lets time pass, and runs the alarms that fall due in it: each at its own time, in their
-    /// order.
+    /// Lets time pass, such as `"1d"` or a [`Duration`], and runs the alarms that fall due in it: each
+    /// at its own time, in their order.
     ///
     /// # Panics
     ///
-    /// After 100,000 alarms, which is a loop without end.
-    pub async fn advance(&self, by: Duration) {
+    /// When the text is not a duration; after 100,000 alarms, which is a loop without end.
+    pub async fn advance(&self, by: impl Into<Interval>) {
+        let by = match by.into().resolve() {
+            Ok(by) => by,
+            Err(error) => panic!("{error}"),
+        };
+        self.pass(by).await;
+    }
+
+    /// Runs the alarms that are due now.
+    pub async fn settle(&self) {
+        self.pass(Duration::ZERO).await;
+    }
+
+    async fn pass(&self, by: Duration) {
         let clock = &self.shared.clock;
         let end = clock.now().saturating_add(by);
         // Alarms that could not be run, such as on a dead disk, wait a second.
