@@ -1,4 +1,4 @@
-use std::{convert::Infallible, future::Future};
+use std::convert::Infallible;
 
 use dokit_storage::{MaybeSend, MaybeSync, Store, Timestamp};
 

@@ -2,6 +2,8 @@
 
 extern crate self as dokit_fsm;
 
+#[cfg(feature = "alarms")]
+mod alarm;
 mod check;
 mod drawing;
 mod error;
@@ -16,6 +18,8 @@ mod record;
 mod send;
 mod table;
 
+#[cfg(feature = "alarms")]
+pub use alarm::{DeadlineAlarm, DeadlineAlarmError};
 pub use check::Report;
 #[doc = include_str!("machine.md")]
 pub use dokit_macros::machine;

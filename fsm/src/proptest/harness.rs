@@ -1,7 +1,6 @@
 use std::{
     error::Error as StdError,
     fmt::{self, Debug},
-    future::Future,
     ops::RangeInclusive,
     panic::{AssertUnwindSafe, catch_unwind},
     pin::pin,

@@ -1,6 +1,6 @@
 //! A persisted machine and, beside it, what it should be.
 
-use std::{collections::BTreeMap, error::Error as StdError, fmt::Debug, future::Future};
+use std::{collections::BTreeMap, error::Error as StdError, fmt::Debug};
 
 use dokit_storage::{
     Faults, KeyRange, MaybeSend, Memory, Result as StorageResult, Store, Timestamp, decode,

@@ -1,7 +1,7 @@
 //! The constant that a checked table becomes.
 
 use proc_macro2::{Span, TokenStream};
-use quote::{quote, quote_spanned};
+use quote::{ToTokens as _, quote, quote_spanned};
 use syn::{Ident, Path, spanned::Spanned as _};
 
 use super::{
@@ -88,11 +88,11 @@ impl Writer<'_> {
                 (false, quote!(|_: &#state, _: &#event| #value))
             }
             Target::Computed(function, _) => (false, quote!(#function)),
-            Target::Internal(Some(function)) => (true, quote!(#function)),
-            Target::Internal(None) => {
-                let from = local("from", Span::call_site());
-                let same = quote!(|#from: &#state, _: &#event| ::core::clone::Clone::clone(#from));
-                (true, same)
+            Target::Internal(_, Some(function)) => (true, quote!(#function)),
+            Target::Internal(place, None) => {
+                let from = local("from", *place);
+                let same = quote_spanned!(*place=> ::core::clone::Clone::clone(#from));
+                (true, quote!(|#from: &#state, _: &#event| #same))
             }
         };
         quote! {
@@ -117,8 +117,10 @@ impl Writer<'_> {
         let make = match timeout.function {
             Some(function) => quote!(#function),
             None => {
-                let variant = variant_of(event, table.events[index]);
-                quote!(|_: &#state| #variant {})
+                let variant = table.events[index];
+                let value = variant_of(event, variant);
+                let value = quote_spanned!(variant.span()=> #value {});
+                quote!(|_: &#state| #value)
             }
         };
         quote!(#krate::__private::Timeout { length: #length, event: #index, make: #make })
@@ -127,7 +129,7 @@ impl Writer<'_> {
     /// A state without data; of one with data, rustc names the field that is missing.
     fn unit(&self, variant: &Ident) -> TokenStream {
         let value = variant_of(&self.machine.state, variant);
-        quote!(#value {})
+        quote_spanned!(variant.span()=> #value {})
     }
 
     fn name(&self, variant: &Ident) -> String {
@@ -147,9 +149,13 @@ fn index(path: &Path, variants: &[&Ident]) -> TokenStream {
     quote!(|#value: &#path| -> usize { #body })
 }
 
-/// `Enum::Variant`, with the span of the variant, so that errors point there.
+/// `Enum::Variant`, all of it where the variant stands in the table, so that errors point there.
 fn variant_of(path: &Path, variant: &Ident) -> TokenStream {
-    quote_spanned!(variant.span()=> #path::#variant)
+    let path = path.to_token_stream().into_iter().map(|mut token| {
+        token.set_span(token.span().located_at(variant.span()));
+        token
+    });
+    quote_spanned!(variant.span()=> #(#path)*::#variant)
 }
 
 /// A variable of ours, which nothing in the user's tokens can name.

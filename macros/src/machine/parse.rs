@@ -55,7 +55,7 @@ pub(super) enum Target {
     /// `function -> State` or `function -> [State, State]`.
     Computed(Path, Vec<Ident>),
     /// `internal`, or `function -> internal`.
-    Internal(Option<Path>),
+    Internal(Span, Option<Path>),
 }
 
 /// `after "1d" => Event`, or `after "1d" => function -> Event`.
@@ -200,16 +200,15 @@ impl Parse for Rule {
 impl Parse for Target {
     fn parse(input: ParseStream<'_>) -> Result<Self> {
         if peek_word(input, "internal") {
-            input.parse::<Ident>()?;
-            return Ok(Self::Internal(None));
+            return Ok(Self::Internal(input.parse::<Ident>()?.span(), None));
         }
         let path = input.call(Path::parse_mod_style)?;
         if input.parse::<Option<Token![->]>>()?.is_none() {
             return single(path).map(Self::State);
         }
         if peek_word(input, "internal") {
-            input.parse::<Ident>()?;
-            return Ok(Self::Internal(Some(path)));
+            let word: Ident = input.parse()?;
+            return Ok(Self::Internal(word.span(), Some(path)));
         }
         if !input.peek(syn::token::Bracket) {
             return Ok(Self::Computed(path, vec![input.parse()?]));

@@ -136,7 +136,7 @@ impl<'a> Table<'a> {
                         self.state_or_new(variant);
                     }
                 }
-                Target::Internal(_) => {}
+                Target::Internal(..) => {}
             }
         }
     }
@@ -146,7 +146,7 @@ impl<'a> Table<'a> {
         let to = match &rule.target {
             Target::State(variant) => vec![self.state(variant)],
             Target::Computed(_, variants) => variants.iter().map(|it| self.state(it)).collect(),
-            Target::Internal(_) => vec![state],
+            Target::Internal(..) => vec![state],
         };
         let event = self.event_or_new(event);
         self.states[state].moves.push(Move {

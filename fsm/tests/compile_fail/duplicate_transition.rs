@@ -1,0 +1,21 @@
+use dokit_fsm::machine;
+
+enum State {
+    Pending,
+    Paid,
+    Shipped,
+}
+
+enum Event {
+    Pay,
+    Ship,
+}
+
+machine! {
+    ORDER: State, Event {
+        Pending => { Pay => Paid, Pay => Shipped }
+        Paid => { Ship => Shipped }
+    }
+}
+
+fn main() {}

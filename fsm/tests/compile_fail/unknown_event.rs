@@ -1,0 +1,21 @@
+use dokit_fsm::machine;
+
+enum State {
+    Pending,
+    Paid,
+    Shipped,
+}
+
+enum Event {
+    Pay,
+    Ship,
+}
+
+machine! {
+    ORDER: State, Event {
+        Pending => { Pay => Paid }
+        Paid => { Sihp => Shipped }
+    }
+}
+
+fn main() {}

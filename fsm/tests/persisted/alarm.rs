@@ -1,0 +1,153 @@
+//! A machine's deadline as a job of `dokit-alarms`.
+
+use dokit_alarms::{Alarms, Outcome};
+use dokit_fsm::{DeadlineAlarm, DeadlineAlarmError, Hooks, NoHooks, Persisted, SendError};
+use dokit_storage::{Faults, Memory, Store, Timestamp};
+use futures_executor::block_on;
+use serde::{Deserialize, Serialize};
+
+use super::{DAY, Event, ORDER, State, at, dump, pay, ship};
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+enum Job {
+    Expire,
+    Other,
+}
+
+const JOBS: Alarms<Job> = Alarms::new();
+
+fn order() -> Persisted<State, Event, DeadlineAlarm<Job, NoHooks>> {
+    ORDER.persisted().alarm(JOBS, "order", Job::Expire)
+}
+
+async fn wake(store: &mut impl Store, now: Timestamp) -> Vec<Outcome> {
+    let report = JOBS.run_due(store, now, async |txn, due| match due.action {
+        Job::Expire => Ok(order().expire(txn, now).await.map(|_| ())?),
+        Job::Other => Ok(()),
+    });
+    report
+        .await
+        .unwrap()
+        .ran
+        .into_iter()
+        .map(|ran| ran.outcome)
+        .collect()
+}
+
+#[test]
+fn the_alarm_is_armed_moved_and_cancelled_with_the_steps() {
+    block_on(async {
+        let mut store = Memory::new();
+        JOBS.schedule_as(&mut store, at(1), "other", at(3 * DAY), &Job::Other)
+            .await
+            .unwrap();
+        order().start(&mut store, at(10)).await.unwrap();
+        assert_eq!(store.alarm().await.unwrap(), Some(at(10 + DAY)));
+        order()
+            .send(&mut store, at(20), &Event::Retry)
+            .await
+            .unwrap();
+        assert_eq!(store.alarm().await.unwrap(), Some(at(20 + DAY)));
+        order().send(&mut store, at(30), &pay()).await.unwrap();
+        assert_eq!(
+            store.alarm().await.unwrap(),
+            Some(at(3 * DAY)),
+            "the other job's"
+        );
+        order().send(&mut store, at(40), &ship()).await.unwrap();
+        assert_eq!(store.alarm().await.unwrap(), Some(at(40 + 5_400_000)));
+        order().reset(&mut store, at(50)).await.unwrap();
+        assert_eq!(store.alarm().await.unwrap(), Some(at(50 + DAY)));
+        let jobs = JOBS.list(&store).await.unwrap();
+        assert_eq!(jobs.len(), 2);
+    });
+}
+
+#[test]
+fn a_day_later_the_order_is_cancelled_once_also_after_a_crash() {
+    block_on(async {
+        let disk = Memory::new();
+        order().start(&mut disk.clone(), at(10)).await.unwrap();
+        assert_eq!(wake(&mut disk.clone(), at(DAY)).await, [], "too early");
+
+        // The wake-up's commit fails: nothing of it remains, and the engine wakes it again.
+        let before = dump(&disk).await;
+        let mut dying = Faults::new(disk.clone());
+        dying.fail_commits_from(1);
+        let due = at(10 + DAY);
+        let failed = JOBS.run_due(&mut dying, due, async |txn, _| {
+            Ok(order().expire(txn, due).await.map(|_| ())?)
+        });
+        failed.await.unwrap_err();
+        assert_eq!(dump(&disk).await, before);
+
+        let late = at(5 * DAY);
+        assert_eq!(wake(&mut disk.clone(), late).await, [Outcome::Done]);
+        assert_eq!(order().state(&disk).await.unwrap(), State::Cancelled);
+        assert_eq!(wake(&mut disk.clone(), late).await, []);
+        assert_eq!(disk.alarm().await.unwrap(), None);
+        assert_eq!(order().history(&disk).await.unwrap().len(), 1);
+    });
+}
+
+#[test]
+fn a_refused_step_leaves_the_alarm() {
+    block_on(async {
+        let mut store = Memory::new();
+        order().start(&mut store, at(10)).await.unwrap();
+        let before = dump(&store).await;
+        order()
+            .send(&mut store, at(20), &Event::Deliver)
+            .await
+            .unwrap_err();
+        order()
+            .send(&mut store, at(20), &Event::Pay { amount: 0 })
+            .await
+            .unwrap_err();
+        assert_eq!(dump(&store).await, before);
+    });
+}
+
+#[test]
+fn the_machine_keeps_its_own_hooks_and_their_errors() {
+    struct Never;
+    impl Hooks<State, Event> for Never {
+        type Error = &'static str;
+
+        async fn on_deadline(
+            &self,
+            _: Option<Timestamp>,
+            _: Timestamp,
+            _: &mut impl Store,
+        ) -> Result<(), &'static str> {
+            Err("never")
+        }
+    }
+    block_on(async {
+        let mut store = Memory::new();
+        let order = ORDER
+            .persisted()
+            .hooks(Never)
+            .alarm(JOBS, "order", Job::Expire);
+        let error = order.start(&mut store, at(10)).await.unwrap_err();
+        let SendError::Hook { source, .. } = error else {
+            panic!("{error}");
+        };
+        assert!(matches!(source, DeadlineAlarmError::Hooks("never")));
+        assert_eq!(dump(&store).await, (Vec::new(), None));
+
+        // No alarm can be set for a moment before 1970.
+        let error = self::order()
+            .start(&mut store, at(-2 * DAY))
+            .await
+            .unwrap_err();
+        let source = std::error::Error::source(&error).unwrap();
+        assert!(
+            source
+                .to_string()
+                .starts_with("invalid alarm time 1969-12-31"),
+            "{source}"
+        );
+        assert_eq!(dump(&store).await, (Vec::new(), None));
+    });
+}
