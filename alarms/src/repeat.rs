@@ -8,7 +8,7 @@ const MOST_RUNS: u32 = 100;
 
 /// How a recurring job recurs.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 #[non_exhaustive]
 pub enum Repeat {
     /// At a fixed interval, counted from when it was scheduled. A run that is late or fails does not
@@ -28,7 +28,7 @@ pub enum Repeat {
 /// A run that failed and is tried again is not a missed one: it is tried as [`Retries`](crate::Retries)
 /// say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 #[non_exhaustive]
 pub enum Missed {
     /// One run makes up for all of them.

@@ -88,79 +88,124 @@ impl<A: Serialize + DeserializeOwned> Alarms<A> {
     /// Runs what is due at `now`, and leaves the engine's alarm at what comes next.
     ///
     /// Jobs run one after another in the order of their time, those of one time in the order of
-    /// their ids. Each has a [`Transaction`] of its own on the store: what its action wrote there, the removal
-    /// of the job (or the next run of a recurring one) and the engine's alarm are one commit. The job is
-    /// removed before its action runs, so an action may schedule under its own id, or cancel the
-    /// series it is part of. Jobs that an action adds run too, where they are due.
+    /// their ids. Each has a [`Transaction`] of its own on the store: what its action wrote there, the
+    /// removal of the job (or the next run of a recurring one) and the engine's alarm are one commit.
+    /// The job is removed before its action runs, so an action may schedule under its own id, or
+    /// cancel the series it is part of. Jobs that an action adds run too, where they are due.
     ///
-    /// An action that fails leaves nothing but a note of its failure and the time of the next try, and does
-    /// not stop the jobs after it. A panic in an action is not caught: jobs before it are committed,
-    /// and it counts as no try.
+    /// An action that fails leaves nothing but a note of its failure and the time of the next try, and
+    /// does not stop the jobs after it. A panic in an action is not caught: jobs before it are
+    /// committed, and it counts as no try.
+    ///
+    /// `run` is cloned for each job, so it may borrow what it reads. One that changes what it
+    /// captures is not `Clone`: see [`run_next`](Self::run_next).
     ///
     /// # Errors
     ///
-    /// Only those of the storage. What was committed before stays, and the rest stays due, so
-    /// call again. A commit that the store refuses for what an action wrote, such as a value that is too large, is that
-    /// action's failure and no error here.
-    pub async fn run_due<T, F>(&self, store: &mut T, now: Timestamp, mut run: F) -> Result<Report>
+    /// Only those of the storage. What was committed before stays, and the rest stays due, so call
+    /// again. A commit that the store refuses for what an action wrote, such as a value that is too
+    /// large, is that action's failure and no error here.
+    pub async fn run_due<T, F>(&self, store: &mut T, now: Timestamp, run: F) -> Result<Report>
     where
         T: Store,
-        F: AsyncFnMut(&mut Transaction<'_, T>, Due<A>) -> Result<(), Failure>,
+        F: AsyncFnOnce(&mut Transaction<'_, T>, Due<A>) -> Result<(), Failure> + Clone,
     {
+        // An `AsyncFnMut` would do without `Clone`, but the compiler takes a future of one that
+        // borrows anything for not `Send` (https://github.com/rust-lang/rust/issues/110338).
         let mut report = Report::default();
-        while let Some(job) = self.first_due(store, now).await? {
+        loop {
             if report.ran.len() == self.most {
-                report.more = true;
+                report.more = self.first_due(store, now).await?.is_some();
                 break;
             }
-            let mut txn = Transaction::begin(&mut *store);
-            let (due, next) = match self.claim(&mut txn, now, &job).await? {
-                Claim::Run { due, next } => (due, next),
-                Claim::Settled(ran) => {
-                    self.settle(&mut txn, now).await?;
-                    txn.commit().await?;
-                    report.ran.push(ran);
-                    continue;
-                }
-            };
-            let planned = due.planned;
-            let failure = match run(&mut txn, due).await {
-                Ok(()) => {
-                    self.settle(&mut txn, now).await?;
-                    match txn.commit().await {
-                        Ok(()) => {
-                            report.ran.push(Ran {
-                                id: job.id,
-                                planned,
-                                outcome: Outcome::Done,
-                                next,
-                            });
-                            continue;
-                        }
-                        Err(error) if error.is_retryable() => return Err(error.into()),
-                        Err(error) => Failure::from(error),
-                    }
-                }
-                Err(failure) => {
-                    txn.rollback();
-                    failure
-                }
-            };
-            let mut txn = Transaction::begin(&mut *store);
-            let ran = self.fail(&mut txn, now, &job, planned, &failure).await?;
+            match self.run_next(store, now, run.clone()).await? {
+                Some(ran) => report.ran.push(ran),
+                None => break,
+            }
+        }
+        report.deadlines = Table::read(store).await?.own_due(now);
+        report.next = store.alarm().await?;
+        Ok(report)
+    }
+
+    /// Runs the first job that is due at `now`, as [`run_due`](Self::run_due) does, and leaves the
+    /// engine's alarm at what comes next. `None` where nothing is due.
+    ///
+    /// This is the step that `run_due` repeats, for an action that changes what it captures, or an
+    /// engine that does something between jobs. Whoever repeats it counts: jobs that always schedule
+    /// themselves for `now` are due without end.
+    ///
+    /// # Errors
+    ///
+    /// As [`run_due`](Self::run_due).
+    ///
+    /// ```
+    /// # use dokit_alarms::Alarms;
+    /// # use dokit_storage::{Memory, Timestamp};
+    /// # futures_executor::block_on(async {
+    /// # const JOBS: Alarms<String> = Alarms::new();
+    /// # let mut store = Memory::new();
+    /// # let now = Timestamp::from_millis(1_000);
+    /// # JOBS.schedule(&mut store, now, now, &"tidy".to_owned()).await?;
+    /// let mut done = Vec::new();
+    /// while let Some(ran) = JOBS
+    ///     .run_next(&mut store, now, async |_, due| Ok(done.push(due.action)))
+    ///     .await?
+    /// {
+    ///     assert_eq!(ran.next, None);
+    /// }
+    /// assert_eq!(done, ["tidy"]);
+    /// # Ok::<(), dokit_alarms::Error>(())
+    /// # }).unwrap();
+    /// ```
+    pub async fn run_next<T, F>(&self, store: &mut T, now: Timestamp, run: F) -> Result<Option<Ran>>
+    where
+        T: Store,
+        F: AsyncFnOnce(&mut Transaction<'_, T>, Due<A>) -> Result<(), Failure>,
+    {
+        let Some(job) = self.first_due(store, now).await? else {
+            // Also after a wake-up that was early or for nothing, the alarm must stand.
+            let mut txn = Transaction::begin(store);
             self.settle(&mut txn, now).await?;
             txn.commit().await?;
-            report.ran.push(ran);
-        }
+            return Ok(None);
+        };
+        let mut txn = Transaction::begin(&mut *store);
+        let (due, next) = match self.claim(&mut txn, now, &job).await? {
+            Claim::Run { due, next } => (due, next),
+            Claim::Settled(ran) => {
+                self.settle(&mut txn, now).await?;
+                txn.commit().await?;
+                return Ok(Some(ran));
+            }
+        };
+        let planned = due.planned;
+        let failure = match run(&mut txn, due).await {
+            Ok(()) => {
+                self.settle(&mut txn, now).await?;
+                match txn.commit().await {
+                    Ok(()) => {
+                        return Ok(Some(Ran {
+                            id: job.id,
+                            planned,
+                            outcome: Outcome::Done,
+                            next,
+                        }));
+                    }
+                    Err(error) if error.is_retryable() => return Err(error.into()),
+                    Err(error) => Failure::from(error),
+                }
+            }
+            Err(failure) => {
+                txn.rollback();
+                failure
+            }
+        };
         let mut txn = Transaction::begin(store);
-        if report.ran.is_empty() {
-            // Also after a wake-up that was early or for nothing, the alarm must stand.
-            self.settle(&mut txn, now).await?;
-        }
-        report.deadlines = Table::read(&txn).await?.own_due(now);
-        report.next = txn.alarm().await?;
+        let ran = self.fail(&mut txn, now, &job, planned, &failure).await?;
+        self.settle(&mut txn, now).await?;
         txn.commit().await?;
-        Ok(report)
+        Ok(Some(ran))
     }
 
     /// Takes a job out of the transaction, and puts the next run of a recurring one there.

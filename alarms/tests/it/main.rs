@@ -1,0 +1,14 @@
+//! The crate from outside: virtual time only.
+
+mod action_key;
+#[cfg(feature = "cron")]
+mod cron;
+mod deadlines;
+mod durations;
+mod faults;
+mod jobs;
+mod model;
+mod recurring;
+mod send;
+mod stored;
+mod world;
