@@ -114,7 +114,7 @@ fn bad_requests_are_answered_with_their_codes_and_the_order_serves_on() {
     let (_, told) = server.post("/order/order-123/explode", "[]");
     assert_eq!(
         told["error"],
-        "no method \"explode\"; known methods: [initialize, transition, get_order]"
+        "unknown method \"explode\"; known methods: [initialize, transition, get_order]"
     );
     let (_, told) = server.post("/order/order-123/initialize", "[17]");
     let text = told["error"].as_str().unwrap();

@@ -1,6 +1,6 @@
 use std::{any::Any, fmt, future::Future, panic::AssertUnwindSafe};
 
-use dokit_client::{Access, Dispatch, ErrorReply, Failure};
+use dokit_client::{Access, Dispatch, ErrorReply, Failure, code};
 use dokit_storage::{Batch, MaybeSend, MaybeSync, Timestamp};
 use futures_util::FutureExt;
 use http::StatusCode;
@@ -10,6 +10,7 @@ use crate::{
     alarm,
     call::json_response,
     idempotency::{self, Lookup},
+    storage::{Ended, Mode},
 };
 
 /// An object that is awake.
@@ -30,7 +31,7 @@ impl Activation {
         ctx: Context,
     ) -> Result<(Self, Batch), ErrorReply> {
         let storage = ctx.storage();
-        let running = Running::begin(&storage, Batch::new());
+        let running = Running::begin(&storage, Mode::Writing);
         let woken = catch_panic(T::new(ctx.clone())).await;
         let ended = running.end();
         let object = woken?.map_err(Error::into_reply)?;
@@ -80,7 +81,7 @@ impl<T: DurableObject> Awake for Object<T> {
             Call::Fetch(request) => {
                 let storage = self.ctx.storage();
                 let run = self.object.fetch(request);
-                Box::pin(transact(storage, Batch::new(), async {
+                Box::pin(transact(storage, Mode::Writing, async {
                     run.await
                         .map_err(|error| Failure::Method(error.into_reply()))
                 }))
@@ -136,7 +137,7 @@ impl<T: DurableObject> Object<T> {
             None => None,
         };
         let run = T::Api::call_exclusive(&mut self.object, call.method, &call.arguments);
-        transact(storage.clone(), Batch::new(), async move {
+        transact(storage.clone(), Mode::Writing, async move {
             let json = run.await?;
             if let Some(entry) = seen {
                 let remembered = entry.remember(storage, now, &json).await;
@@ -164,23 +165,23 @@ impl<T: DurableObject> Object<T> {
             Err(error) => return Outcome::refused(Error::from(error).into_reply()),
         };
         let run = self.object.alarm(due);
-        let outcome = transact(storage, alarm::taken(), async {
+        let outcome = transact(storage, Mode::Alarm, async {
             run.await
                 .map(|()| done())
                 .map_err(|error| Failure::Method(error.into_reply()))
         })
         .await;
-        remember_failure(due, now, outcome)
+        settle_alarm(due, now, outcome)
     }
 }
 
 /// Runs an exclusive call: `Ok` keeps its writes, anything else drops them.
 async fn transact(
     storage: Storage,
-    before: Batch,
+    mode: Mode,
     run: impl Future<Output = Result<Response, Failure>>,
 ) -> Outcome {
-    let running = Running::begin(&storage, before);
+    let running = Running::begin(&storage, mode);
     let result = catch_panic(run).await;
     let ended = running.end();
     match result {
@@ -196,16 +197,21 @@ async fn transact(
     }
 }
 
-/// Puts the record of a failed alarm in the place of its writes.
-fn remember_failure(due: Alarm, now: Timestamp, outcome: Outcome) -> Outcome {
-    let Err(reply) = &outcome.reply else {
-        return outcome;
-    };
-    let error = reply.log.as_ref().unwrap_or(&reply.message);
-    match alarm::failed(due, now, error) {
-        Ok(writes) => Outcome { writes, ..outcome },
-        Err(error) => Outcome::failed(Error::from(error).into_reply()),
+/// Adds to the outcome of an alarm what is remembered of its failures.
+fn settle_alarm(due: Alarm, now: Timestamp, mut outcome: Outcome) -> Outcome {
+    match &outcome.reply {
+        Ok(_) => alarm::succeeded(&mut outcome.writes, due),
+        // The disk failed, not the handler: the alarm is still there, and is none the worse.
+        Err(reply) if reply.code == code::COMMIT_FAILED => {}
+        Err(reply) => {
+            let error = reply.log.as_ref().unwrap_or(&reply.message);
+            match alarm::failed(due, now, error) {
+                Ok(writes) => outcome.writes = writes,
+                Err(error) => return Outcome::failed(Error::from(error).into_reply()),
+            }
+        }
     }
+    outcome
 }
 
 /// The time in which writes are allowed. It ends with the call, also when the call's future is
@@ -215,12 +221,12 @@ struct Running<'a> {
 }
 
 impl<'a> Running<'a> {
-    fn begin(storage: &'a Storage, before: Batch) -> Self {
-        storage.begin(before);
+    fn begin(storage: &'a Storage, mode: Mode) -> Self {
+        storage.begin(mode);
         Self { storage }
     }
 
-    fn end(self) -> crate::storage::Ended {
+    fn end(self) -> Ended {
         self.storage.end()
     }
 }

@@ -69,13 +69,11 @@ pub(crate) async fn due(store: &impl Store, now: Timestamp) -> Result<Option<Ala
     })))
 }
 
-/// The writes that every run of an alarm begins with: the alarm is gone, and so is the memory of its
-/// failures.
-pub(crate) fn taken() -> Batch {
-    let mut batch = Batch::new();
-    batch.delete_alarm();
-    batch.delete(RECORD);
-    batch
+/// Forgets the failures of an alarm that succeeded.
+pub(crate) fn succeeded(writes: &mut Batch, alarm: Alarm) {
+    if alarm.retry_count > 0 {
+        writes.delete(RECORD);
+    }
 }
 
 /// The writes that take the place of the handler's own when it failed: the next try, or the record

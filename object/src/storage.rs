@@ -36,11 +36,14 @@ struct CallState {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Mode {
+pub(crate) enum Mode {
     /// No call runs, or only calls that take `&self`.
     Reading,
     /// One exclusive call runs.
     Writing,
+    /// The alarm's handler runs. The alarm stays in the store until its outcome is committed, so that
+    /// a crash before that finds it there; the handler does not see it any more.
+    Alarm,
 }
 
 /// How an exclusive call left the storage.
@@ -66,21 +69,24 @@ impl Storage {
         }
     }
 
-    /// Begins an exclusive call, whose writes start out as `batch`.
-    pub(crate) fn begin(&self, batch: Batch) {
+    /// Begins an exclusive call.
+    pub(crate) fn begin(&self, mode: Mode) {
         let mut call = self.call();
-        call.mode = Mode::Writing;
-        call.batch = Arc::new(batch);
+        call.mode = mode;
+        call.batch = Arc::default();
         call.failed = false;
     }
 
     /// Ends the exclusive call and gives what it left; a write after this is refused.
     pub(crate) fn end(&self) -> Ended {
         let mut call = self.call();
-        call.mode = Mode::Reading;
-        let batch = std::mem::take(&mut call.batch);
+        let mode = std::mem::replace(&mut call.mode, Mode::Reading);
+        let mut batch = Arc::unwrap_or_clone(std::mem::take(&mut call.batch));
+        if mode == Mode::Alarm && batch.alarm() == AlarmChange::Keep {
+            batch.delete_alarm();
+        }
         Ended {
-            batch: Arc::unwrap_or_clone(batch),
+            batch,
             failed: call.failed,
         }
     }
@@ -89,15 +95,23 @@ impl Storage {
     pub(crate) async fn commit_now(&self) -> Result<()> {
         let batch = {
             let mut call = self.call();
-            if call.mode == Mode::Reading {
-                return Ok(());
+            let mut batch = Arc::unwrap_or_clone(std::mem::take(&mut call.batch));
+            if call.mode == Mode::Alarm {
+                // What becomes of the alarm is part of the handler's outcome.
+                let rest = Arc::make_mut(&mut call.batch);
+                match batch.alarm() {
+                    AlarmChange::Keep => {}
+                    AlarmChange::Set(at) => rest.set_alarm(at),
+                    AlarmChange::Delete => rest.delete_alarm(),
+                }
+                batch.keep_alarm();
             }
-            std::mem::take(&mut call.batch)
+            batch
         };
         if batch.is_empty() {
             return Ok(());
         }
-        let committed = self.shared.below.0.commit(Batch::clone(&batch)).await;
+        let committed = self.shared.below.0.commit(batch).await;
         if committed.is_err() {
             self.call().failed = true;
         }
@@ -115,6 +129,11 @@ impl Storage {
     fn written(&self) -> Arc<Batch> {
         Arc::clone(&self.call().batch)
     }
+
+    /// Whether the store's alarm is the one that is being handled.
+    fn alarm_is_taken(&self) -> bool {
+        self.call().mode == Mode::Alarm
+    }
 }
 
 impl Store for Storage {
@@ -127,7 +146,11 @@ impl Store for Storage {
     }
 
     async fn alarm(&self) -> Result<Option<Timestamp>> {
-        self.written().alarm_over(&self.shared.below).await
+        let written = self.written();
+        if written.alarm() == AlarmChange::Keep && self.alarm_is_taken() {
+            return Ok(None);
+        }
+        written.alarm_over(&self.shared.below).await
     }
 
     async fn commit(&mut self, batch: Batch) -> Result<()> {

@@ -60,6 +60,11 @@ impl Batch {
         self.alarm = AlarmChange::Delete;
     }
 
+    /// Leaves the alarm as it is, whatever this batch was to do to it.
+    pub fn keep_alarm(&mut self) {
+        self.alarm = AlarmChange::Keep;
+    }
+
     /// Adds what `later` does after this batch.
     pub fn merge(&mut self, later: Self) {
         if later.delete_all {

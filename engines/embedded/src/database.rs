@@ -82,7 +82,11 @@ pub(crate) fn open(folder: &Path) -> Result<(Database, Connection), StartError> 
     let path = folder.join(FILE);
     let writer = open_writer(&path)?;
     let readers = (0..READERS)
-        .map(|_| connect(&path).map(Mutex::new))
+        .map(|_| {
+            let reader = connect(&path)?;
+            reader.execute_batch("PRAGMA query_only = ON")?;
+            Ok(Mutex::new(reader))
+        })
         .collect::<rusqlite::Result<_>>()
         .map_err(|error| unreadable(&path, &error))?;
     let database = Database {

@@ -14,9 +14,13 @@ use axum::{
 use dokit_client::ErrorReply;
 use dokit_object::{Request, error_response};
 use http_body_util::LengthLimitError;
-use tokio::net::TcpListener;
+use tokio::{net::TcpListener, sync::watch};
 
-use crate::{Host, error::StartError};
+use crate::{
+    Host,
+    error::StartError,
+    host::DRAIN,
+};
 
 /// A host's open door: an address that is listened on.
 #[derive(Debug)]
@@ -67,7 +71,7 @@ impl Listener {
         self.address
     }
 
-    /// Answers requests until `stop` resolves and those that run are answered.
+    /// Answers requests until `stop` resolves, and then those that run, for ten seconds at most.
     ///
     /// # Errors
     ///
@@ -76,10 +80,24 @@ impl Listener {
         self,
         stop: impl Future<Output = ()> + Send + 'static,
     ) -> Result<(), StartError> {
-        axum::serve(self.listener, self.host.router())
-            .with_graceful_shutdown(stop)
-            .await
-            .map_err(|source| StartError::Serve { source })
+        let (stopped, mut stopping) = watch::channel(false);
+        let told = async move {
+            stop.await;
+            stopped.send_replace(true);
+        };
+        let serving = axum::serve(self.listener, self.host.router()).with_graceful_shutdown(told);
+        let drained = async move {
+            // A client that keeps its request half sent does not keep us.
+            if stopping.wait_for(|stopping| *stopping).await.is_ok() {
+                let _ = tokio::time::timeout(DRAIN, std::future::pending::<()>()).await;
+            } else {
+                std::future::pending().await
+            }
+        };
+        tokio::select! {
+            served = serving => served.map_err(|source| StartError::Serve { source }),
+            () = drained => Ok(()),
+        }
     }
 }
 

@@ -35,7 +35,7 @@ use crate::{
 const DEADLINE: Duration = Duration::from_secs(30);
 
 /// How long a shutdown waits for calls that run.
-const DRAIN: Duration = Duration::from_secs(10);
+pub(crate) const DRAIN: Duration = Duration::from_secs(10);
 
 /// What a [`Host`] is made of.
 ///
@@ -366,23 +366,32 @@ impl Shared {
             return Err(ErrorReply::shutting_down());
         };
         let key = (object_type.namespace(), id);
-        let resident = residents.entry(key).or_insert_with_key(|(_, id)| {
-            let (queue, waiting) = mpsc::channel(QUEUE);
-            let resident = Resident::new(self.own.clone(), *object_type, id.clone(), waiting);
-            let mut stopping = self.stopping.subscribe();
-            let task = self.runtime.spawn(async move {
-                tokio::select! {
-                    () = resident.run() => {}
-                    _ = stopping.wait_for(|stopping| *stopping) => {}
-                }
-            });
-            ResidentHandle { queue, task }
-        });
+        let queue = match residents.get(&key) {
+            // An object whose task has died, which is a mistake of ours, gets another.
+            Some(resident) if !resident.queue.is_closed() => &resident.queue,
+            _ => {
+                let resident = self.make_resident(*object_type, key.1.clone());
+                &residents.entry(key).insert_entry(resident).into_mut().queue
+            }
+        };
         let message = Message::Call(envelope);
-        resident.queue.try_send(message).map_err(|error| match error {
+        queue.try_send(message).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => ErrorReply::overloaded(),
-            mpsc::error::TrySendError::Closed(_) => ErrorReply::shutting_down(),
+            mpsc::error::TrySendError::Closed(_) => ErrorReply::object_reset(),
         })
+    }
+
+    fn make_resident(&self, object_type: ObjectType, id: ObjectId) -> ResidentHandle {
+        let (queue, waiting) = mpsc::channel(QUEUE);
+        let resident = Resident::new(self.own.clone(), object_type, id, waiting);
+        let mut stopping = self.stopping.subscribe();
+        let task = self.runtime.spawn(async move {
+            tokio::select! {
+                () = resident.run() => {}
+                _ = stopping.wait_for(|stopping| *stopping) => {}
+            }
+        });
+        ResidentHandle { queue, task }
     }
 
     /// Answers a request of the gateway.

@@ -107,12 +107,14 @@ impl Resident {
                 self.awake = None;
                 continue;
             };
-            if envelope.deadline.has_passed() {
-                let _ = envelope.reply.send(Err(ErrorReply::deadline_exceeded()));
-                continue;
-            }
-            if let Err(error) = self.wake().await {
-                let _ = envelope.reply.send(Err(error));
+            let deadline = envelope.deadline;
+            let woken = if deadline.has_passed() {
+                None
+            } else {
+                deadline.run(self.wake()).await
+            };
+            if let Err(error) = woken.unwrap_or_else(|| Err(ErrorReply::deadline_exceeded())) {
+                self.answer(envelope.reply, Err(error));
                 continue;
             }
             next = match envelope.call.access() {
