@@ -30,7 +30,8 @@ pub struct Transition<'a, S, E> {
 /// state is read, not for an event whose id was seen before, and not on `start` or `reset`, which are
 /// not transitions of the table (`on_deadline` alone runs there). A step can be rolled back after its
 /// hooks have run (the commit may fail), so a hook writes to the store and leaves the outside world
-/// alone.
+/// alone. It may send further events to the machine, through a [`Persisted`](crate::Persisted) without these hooks: those
+/// steps are part of the same commit.
 ///
 /// ```
 /// use dokit_fsm::{Hooks, Transition, machine};

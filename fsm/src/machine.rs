@@ -170,18 +170,19 @@ impl<S, E> Machine<S, E> {
         self.table.events[(self.table.event_index)(event)]
     }
 
-    /// The names of all states, the initial one first.
-    pub fn states(&self) -> impl ExactSizeIterator<Item = &'static str> {
+    /// The names of all states: those that handle events in the order of the table, the initial one
+    /// first, then the terminal ones.
+    pub fn states(&self) -> impl ExactSizeIterator<Item = &'static str> + use<S, E> {
         self.table.states.iter().map(|state| state.name)
     }
 
     /// The names of all events.
-    pub fn events(&self) -> impl ExactSizeIterator<Item = &'static str> {
+    pub fn events(&self) -> impl ExactSizeIterator<Item = &'static str> + use<S, E> {
         self.table.events.iter().copied()
     }
 
     /// Every arrow of the machine, in the order of the table, wildcards written out.
-    pub fn edges(&self) -> impl Iterator<Item = Edge> {
+    pub fn edges(&self) -> impl Iterator<Item = Edge> + use<S, E> {
         let Table { states, events, .. } = self.table;
         states.iter().flat_map(move |from| {
             from.moves.iter().flat_map(move |it| {

@@ -64,7 +64,7 @@ impl<S, E> Persisted<S, E> {
 
 impl<S, E, H> Persisted<S, E, H> {
     /// Keeps the record under this key, and the history and ids under keys that begin with it: for
-    /// several machines of one table in one store. Keys that begin with `__` are left out of
+    /// several machines of one table in one store, or of two tables whose constants have one name. Keys that begin with `__` are left out of
     /// [`TypedStorage::list`](dokit_storage::TypedStorage::list).
     #[must_use]
     pub fn key(mut self, key: impl Into<Cow<'static, str>>) -> Self {
