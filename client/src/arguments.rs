@@ -2,10 +2,10 @@
 
 use std::vec;
 
-use serde::{Deserialize, de::DeserializeOwned};
-use serde_json::{json, value::RawValue};
+use serde::de::DeserializeOwned;
+use serde_json::value::RawValue;
 
-use crate::{ErrorReply, Failure, Method};
+use crate::{__private::FieldsOut, ErrorReply, Failure, Method};
 
 /// The arguments of one call, on their way to the method.
 #[derive(Debug)]
@@ -20,12 +20,16 @@ impl<'a> Arguments<'a> {
     /// Takes the array apart and counts.
     pub fn read(method: &'a Method, body: &'a [u8]) -> Result<Self, Failure> {
         let values: Vec<&RawValue> = serde_json::from_slice(body).map_err(|error| {
+            // JSON, but no array; or no JSON, and then the place helps.
+            let reason = if error.is_data() {
+                without_place(&error)
+            } else {
+                error.to_string()
+            };
+            let name = method.name();
             refused(
                 method,
-                format!(
-                    "arguments of {:?} are not a json array: {error}",
-                    method.name()
-                ),
+                format!("arguments of {name:?} are not a json array: {reason}"),
             )
         })?;
         let names = method.arguments();
@@ -60,12 +64,13 @@ impl<'a> Arguments<'a> {
                     "argument {at} ({name:?}) of {:?}{reason}",
                     self.method.name()
                 ))
-                .with_details(json!({
-                    "method": self.method.name(),
-                    "argument": at,
-                    "name": name,
-                    "expected": expected,
-                })),
+                .with_details(
+                    FieldsOut::new()
+                        .with("method", &self.method.name())
+                        .with("argument", &at)
+                        .with("name", &name)
+                        .with("expected", &expected),
+                ),
             )
         };
         let json = match self.values.next() {
@@ -83,16 +88,21 @@ impl<'a> Arguments<'a> {
     }
 }
 
-/// Reads one value. The place in the text is told only where there is more than one.
-fn read_value<'de, V: Deserialize<'de>>(json: &'de str) -> Result<V, String> {
+/// Reads one value. The place in its text is told only where it has parts.
+fn read_value<V: DeserializeOwned>(json: &str) -> Result<V, String> {
     serde_json::from_str(json).map_err(|error| {
-        let said = error.to_string();
-        let place = format!(" at line {} column {}", error.line(), error.column());
-        match said.strip_suffix(&place) {
-            Some(reason) if !json.starts_with(['{', '[']) => reason.to_owned(),
-            _ => said,
+        if json.starts_with(['{', '[']) {
+            error.to_string()
+        } else {
+            without_place(&error)
         }
     })
+}
+
+fn without_place(error: &serde_json::Error) -> String {
+    let said = error.to_string();
+    let place = format!(" at line {} column {}", error.line(), error.column());
+    said.strip_suffix(&place).unwrap_or(&said).to_owned()
 }
 
 /// `2 (key, value)`, or `1 to 2 (key, value)`.
@@ -111,8 +121,11 @@ fn counted(method: &Method) -> String {
 }
 
 fn refused(method: &Method, message: String) -> Failure {
-    Failure::Refused(ErrorReply::invalid_arguments(message).with_details(json!({
-        "method": method.name(),
-        "arguments": method.arguments(),
-    })))
+    Failure::Refused(
+        ErrorReply::invalid_arguments(message).with_details(
+            FieldsOut::new()
+                .with("method", &method.name())
+                .with("arguments", &method.arguments()),
+        ),
+    )
 }

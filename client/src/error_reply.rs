@@ -3,7 +3,7 @@ use std::{borrow::Cow, error::Error as StdError, fmt::Write as _};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
 
-use crate::{code, text};
+use crate::{__private::FieldsOut, code, text};
 
 /// How much of a foreign body becomes a message, in bytes.
 const MESSAGE_BYTES: usize = 1024;
@@ -165,7 +165,11 @@ impl ErrorReply {
                 known.join(", ")
             ),
         )
-        .with_details(serde_json::json!({ "method": method, "known": known }))
+        .with_details(
+            FieldsOut::new()
+                .with("method", &method)
+                .with("known", &known),
+        )
     }
 
     /// [`code::METHOD_NOT_ALLOWED`]: a method asked for with a verb that is not POST.
@@ -175,7 +179,11 @@ impl ErrorReply {
             code::METHOD_NOT_ALLOWED,
             format!("method {method:?} is called with POST, not with {verb}"),
         )
-        .with_details(serde_json::json!({ "method": method, "allowed": ["POST"] }))
+        .with_details(
+            FieldsOut::new()
+                .with("method", &method)
+                .with("allowed", &["POST"]),
+        )
     }
 
     /// [`code::NAMESPACE_NOT_FOUND`]: the message and the details name the namespaces that there are.
@@ -188,7 +196,11 @@ impl ErrorReply {
                 known.join(", ")
             ),
         )
-        .with_details(serde_json::json!({ "namespace": namespace, "known": known }))
+        .with_details(
+            FieldsOut::new()
+                .with("namespace", &namespace)
+                .with("known", &known),
+        )
     }
 
     /// [`code::INVALID_ARGUMENTS`].
@@ -223,7 +235,7 @@ impl ErrorReply {
             code::NAME_TOO_LONG,
             format!("the object's name is {bytes} bytes; the limit is {limit}"),
         )
-        .with_details(serde_json::json!({ "bytes": bytes, "limit": limit }))
+        .with_details(FieldsOut::new().with("bytes", &bytes).with("limit", &limit))
     }
 
     /// [`code::PAYLOAD_TOO_LARGE`], with the limit in bytes.
@@ -233,7 +245,7 @@ impl ErrorReply {
             code::PAYLOAD_TOO_LARGE,
             format!("the body is over the limit of {limit} bytes"),
         )
-        .with_details(serde_json::json!({ "limit": limit }))
+        .with_details(FieldsOut::new().with("limit", &limit))
     }
 
     /// [`code::INVALID_IDEMPOTENCY_KEY`], with both lengths in bytes.
@@ -243,7 +255,7 @@ impl ErrorReply {
             code::INVALID_IDEMPOTENCY_KEY,
             format!("the idempotency key is {bytes} bytes; it has to be 1 to {limit}"),
         )
-        .with_details(serde_json::json!({ "bytes": bytes, "limit": limit }))
+        .with_details(FieldsOut::new().with("bytes", &bytes).with("limit", &limit))
     }
 
     /// [`code::IDEMPOTENCY_CONFLICT`].
@@ -253,7 +265,7 @@ impl ErrorReply {
             code::IDEMPOTENCY_CONFLICT,
             format!("idempotency key {key:?} was used for another call"),
         )
-        .with_details(serde_json::json!({ "key": key }))
+        .with_details(FieldsOut::new().with("key", &key))
     }
 
     /// [`code::UNAUTHORIZED`].
