@@ -12,7 +12,11 @@ use std::{error::Error, path::PathBuf};
 
 use clap::{Parser, Subcommand};
 use dokit::{
-    Context, DurableObject, Host, Result, client::singleton, durable_object, object::Storage, rpc,
+    Context, DurableObject, Host, Result,
+    client::singleton,
+    durable_object,
+    object::Storage,
+    rpc,
     storage::{Schema, TypedStorage},
 };
 

@@ -12,6 +12,11 @@
 //! curl -d '[]'                                              $order/get_order
 //! ```
 
+#![cfg_attr(
+    not(test),
+    expect(missing_docs, reason = "an example is read, not imported")
+)]
+
 use std::{
     error::Error,
     io::{BufRead, BufReader},
@@ -46,7 +51,11 @@ pub enum OrderState {
 
 /// What can happen to it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(tag = "type", rename_all = "snake_case", rename_all_fields = "camelCase")]
+#[serde(
+    tag = "type",
+    rename_all = "snake_case",
+    rename_all_fields = "camelCase"
+)]
 pub enum OrderEvent {
     Pay,
     Ship { tracking_number: String },
@@ -134,7 +143,7 @@ pub trait OrderApi {
 }
 
 /// The order. It keeps nothing in memory that is not in storage.
-struct Order {
+pub struct Order {
     ctx: Context,
     storage: TypedStorage<OrderSchema, Storage>,
     alarms: Alarms<Action>,
@@ -158,16 +167,19 @@ impl DurableObject for Order {
     async fn alarm(&mut self, _: Alarm) -> Result<()> {
         let now = self.ctx.now();
         let storage = self.storage.store_mut();
-        self.alarms
-            .run_due(storage, now, async |txn, due| match due.action {
+        let run = self.alarms.run_due(storage, now, async |txn, due| {
+            match due.action {
                 Action::AutoCancel => {
-                    if ORDER.persisted().state(txn).await? == OrderState::Pending {
-                        ORDER.persisted().send(txn, now, &OrderEvent::Cancel).await?;
+                    let order = ORDER.persisted();
+                    if order.state(txn).await? == OrderState::Pending {
+                        order.send(txn, now, &OrderEvent::Cancel).await?;
                     }
-                    Ok(())
                 }
-            })
-            .await?;
+            }
+            Ok(())
+        });
+        // An action that fails is tried again, and kept as dead in the end: the report tells of it.
+        let _report = run.await?;
         Ok(())
     }
 }
@@ -186,7 +198,13 @@ impl OrderApi for Order {
         self.storage.put(OrderSchema::CREATED_AT, &now).await?;
         let storage = self.storage.store_mut();
         self.alarms
-            .schedule_as(storage, now, "auto-cancel", self.auto_cancel, &Action::AutoCancel)
+            .schedule_as(
+                storage,
+                now,
+                "auto-cancel",
+                self.auto_cancel,
+                &Action::AutoCancel,
+            )
             .await?;
         self.get_order().await
     }
@@ -199,10 +217,14 @@ impl OrderApi for Order {
         let storage = self.storage.store_mut();
         let state = ORDER.persisted().send(storage, now, &event).await?;
         if let OrderEvent::Ship { tracking_number } = &event {
-            self.storage.put(OrderSchema::TRACKING_NUMBER, tracking_number).await?;
+            self.storage
+                .put(OrderSchema::TRACKING_NUMBER, tracking_number)
+                .await?;
         }
         if state != OrderState::Pending {
-            self.alarms.cancel(self.storage.store_mut(), "auto-cancel").await?;
+            self.alarms
+                .cancel(self.storage.store_mut(), "auto-cancel")
+                .await?;
         }
         Ok(state)
     }
@@ -217,7 +239,11 @@ impl OrderApi for Order {
             order_id,
             state: order.state(store).await.map_err(SendError::from)?,
             tracking_number: self.storage.get(OrderSchema::TRACKING_NUMBER).await?,
-            created_at: self.storage.get(OrderSchema::CREATED_AT).await?.unwrap_or_default(),
+            created_at: self
+                .storage
+                .get(OrderSchema::CREATED_AT)
+                .await?
+                .unwrap_or_default(),
             history: order.history(store).await.map_err(SendError::from)?,
         })
     }
@@ -278,7 +304,14 @@ struct Server {
 impl Server {
     fn start(data: &Path) -> Result<Self, Box<dyn Error>> {
         let mut process = Command::new(std::env::current_exe()?)
-            .args(["serve", "--addr", "127.0.0.1:0", "--auto-cancel", "2s", "--data"])
+            .args([
+                "serve",
+                "--addr",
+                "127.0.0.1:0",
+                "--auto-cancel",
+                "2s",
+                "--data",
+            ])
             .arg(data)
             .stdout(Stdio::piped())
             .spawn()?;
@@ -311,7 +344,10 @@ async fn story(data: &Path) -> Result<(), Box<dyn Error>> {
     println!("1. Two orders are made; a pending order is cancelled after 2 seconds.");
     let server = Server::start(data)?;
     server.order(&paid).initialize(paid.clone()).await?;
-    server.order(&forgotten).initialize(forgotten.clone()).await?;
+    server
+        .order(&forgotten)
+        .initialize(forgotten.clone())
+        .await?;
 
     let state = server.order(&paid).transition(OrderEvent::Pay).await?;
     println!("2. One is paid: it is now {state:?}.");

@@ -10,15 +10,36 @@ use tempfile::tempdir;
 fn it_counts_and_counts_on_after_kill_9() {
     let data = tempdir().unwrap();
     let server = Server::start("counter", data.path(), &[]);
-    assert_eq!(server.post("/counter/global/get_count", "[]"), (200, json!(0)));
-    assert_eq!(server.post("/counter/global/increment", "[5]"), (200, json!(5)));
-    assert_eq!(server.post("/counter/global/increment", "[-2]"), (200, json!(3)));
-    assert_eq!(server.post("/counter/other/get_count", "[]"), (200, json!(0)));
+    assert_eq!(
+        server.post("/counter/global/get_count", "[]"),
+        (200, json!(0))
+    );
+    assert_eq!(
+        server.post("/counter/global/increment", "[5]"),
+        (200, json!(5))
+    );
+    assert_eq!(
+        server.post("/counter/global/increment", "[-2]"),
+        (200, json!(3))
+    );
+    assert_eq!(
+        server.post("/counter/other/get_count", "[]"),
+        (200, json!(0))
+    );
     server.kill();
     let server = Server::start("counter", data.path(), &[]);
-    assert_eq!(server.post("/counter/global/get_count", "[]"), (200, json!(3)));
-    assert_eq!(server.post("/counter/global/reset", "[]"), (200, Value::Null));
-    assert_eq!(server.post("/counter/global/get_count", "[]"), (200, json!(0)));
+    assert_eq!(
+        server.post("/counter/global/get_count", "[]"),
+        (200, json!(3))
+    );
+    assert_eq!(
+        server.post("/counter/global/reset", "[]"),
+        (200, Value::Null)
+    );
+    assert_eq!(
+        server.post("/counter/global/get_count", "[]"),
+        (200, json!(0))
+    );
 }
 
 #[test]
@@ -27,8 +48,14 @@ fn it_counts_to_the_end_of_64_bits_and_not_past_it() {
     let server = Server::start("counter", data.path(), &[]);
     let most = i64::MAX;
     let body = format!("[{most}]");
-    assert_eq!(server.post("/counter/global/increment", &body), (200, json!(most)));
+    assert_eq!(
+        server.post("/counter/global/increment", &body),
+        (200, json!(most))
+    );
     let (status, told) = server.post("/counter/global/increment", "[1]");
     assert_eq!((status, &told["code"]), (400, &json!("overflow")));
-    assert_eq!(server.post("/counter/global/get_count", "[]"), (200, json!(most)));
+    assert_eq!(
+        server.post("/counter/global/get_count", "[]"),
+        (200, json!(most))
+    );
 }

@@ -26,7 +26,11 @@ fn an_order_is_made_paid_shipped_and_delivered() {
     assert_eq!(order("get_order", "[]").0, 404);
     let (status, made) = order("initialize", r#"["order-123"]"#);
     assert_eq!(status, 200);
-    assert_eq!(order("initialize", r#"["order-123"]"#), (200, made), "idempotent");
+    assert_eq!(
+        order("initialize", r#"["order-123"]"#),
+        (200, made),
+        "idempotent"
+    );
     let (status, other) = order("initialize", r#"["order-124"]"#);
     assert_eq!((status, &other["code"]), (409, &json!("other_order")));
 
@@ -47,7 +51,10 @@ fn an_order_is_made_paid_shipped_and_delivered() {
             })
         )
     );
-    assert_eq!(order("transition", r#"[{"type":"pay"}]"#), (200, json!("paid")));
+    assert_eq!(
+        order("transition", r#"[{"type":"pay"}]"#),
+        (200, json!("paid"))
+    );
     let ship = r#"[{"type":"ship","trackingNumber":"TRACK-456"}]"#;
     assert_eq!(order("transition", ship), (200, json!("shipped")));
 
@@ -56,9 +63,16 @@ fn an_order_is_made_paid_shipped_and_delivered() {
     assert_eq!(shipped["orderId"], "order-123");
     assert_eq!(shipped["state"], "shipped");
     assert_eq!(shipped["trackingNumber"], "TRACK-456");
-    assert!(shipped["createdAt"].as_i64().is_some_and(|at| at > 1_700_000_000_000));
+    assert!(
+        shipped["createdAt"]
+            .as_i64()
+            .is_some_and(|at| at > 1_700_000_000_000)
+    );
     let steps = shipped["history"].as_array().unwrap();
-    let steps: Vec<_> = steps.iter().map(|step| (&step["from"], &step["event"], &step["to"])).collect();
+    let steps: Vec<_> = steps
+        .iter()
+        .map(|step| (&step["from"], &step["event"], &step["to"]))
+        .collect();
     assert_eq!(
         steps,
         [
@@ -87,17 +101,53 @@ fn bad_requests_are_answered_with_their_codes_and_the_order_serves_on() {
         (404, "method_not_found", "POST", at("explode"), "[]"),
         (404, "method_not_found", "POST", at(""), "[]"),
         (404, "method_not_found", "POST", at("get_order/x"), "[]"),
-        (404, "namespace_not_found", "POST", "/orders/order-123/get_order".into(), "[]"),
+        (
+            404,
+            "namespace_not_found",
+            "POST",
+            "/orders/order-123/get_order".into(),
+            "[]",
+        ),
         (404, "namespace_not_found", "POST", "/".into(), "[]"),
         (400, "invalid_name", "POST", "/order".into(), "[]"),
-        (400, "invalid_id", "POST", "/order@id/123/get_order".into(), "[]"),
-        (400, "invalid_arguments", "POST", at("transition"), "{\"type\":\"pay\"}"),
+        (
+            400,
+            "invalid_id",
+            "POST",
+            "/order@id/123/get_order".into(),
+            "[]",
+        ),
+        (
+            400,
+            "invalid_arguments",
+            "POST",
+            at("transition"),
+            "{\"type\":\"pay\"}",
+        ),
         (400, "invalid_arguments", "POST", at("transition"), "pay"),
         (400, "invalid_arguments", "POST", at("transition"), ""),
         (400, "invalid_arguments", "POST", at("transition"), "[]"),
-        (400, "invalid_arguments", "POST", at("transition"), "[{\"type\":\"pay\"}, 1]"),
-        (400, "invalid_arguments", "POST", at("transition"), "[{\"type\":\"fly\"}]"),
-        (400, "invalid_arguments", "POST", at("transition"), "[{\"type\":\"ship\"}]"),
+        (
+            400,
+            "invalid_arguments",
+            "POST",
+            at("transition"),
+            "[{\"type\":\"pay\"}, 1]",
+        ),
+        (
+            400,
+            "invalid_arguments",
+            "POST",
+            at("transition"),
+            "[{\"type\":\"fly\"}]",
+        ),
+        (
+            400,
+            "invalid_arguments",
+            "POST",
+            at("transition"),
+            "[{\"type\":\"ship\"}]",
+        ),
         (400, "invalid_arguments", "POST", at("initialize"), "[17]"),
         (413, "payload_too_large", "POST", at("initialize"), &large),
         (414, "name_too_long", "POST", long_name, "[]"),
@@ -107,9 +157,17 @@ fn bad_requests_are_answered_with_their_codes_and_the_order_serves_on() {
         let case = format!("{verb} {:.60} {:.60}", path, body);
         let answer = server.try_request(verb, path, body.as_bytes());
         let (answered, told) = answer.unwrap_or_else(|error| panic!("{case}: {error}"));
-        assert_eq!((answered, &told["code"]), (*status, &json!(code)), "{case}: {told}");
+        assert_eq!(
+            (answered, &told["code"]),
+            (*status, &json!(code)),
+            "{case}: {told}"
+        );
         let (status, order) = server.post("/order/order-123/get_order", "[]");
-        assert_eq!((status, &order["state"]), (200, &json!("pending")), "after {case}");
+        assert_eq!(
+            (status, &order["state"]),
+            (200, &json!("pending")),
+            "after {case}"
+        );
     }
     let (_, told) = server.post("/order/order-123/explode", "[]");
     assert_eq!(
@@ -137,10 +195,15 @@ fn every_answered_transition_survives_kill_9() {
             let clients: Vec<_> = (0..4)
                 .map(|client| {
                     let (server, answered) = (&server, &answered);
-                    scope.spawn(move || drive(server, &format!("{round}-{client}"), answered, kill_after))
+                    scope.spawn(move || {
+                        drive(server, &format!("{round}-{client}"), answered, kill_after)
+                    })
                 })
                 .collect();
-            clients.into_iter().map(|client| client.join().unwrap()).collect()
+            clients
+                .into_iter()
+                .map(|client| client.join().unwrap())
+                .collect()
         });
         drop(server);
         let server = serve(data.path());
@@ -153,18 +216,31 @@ fn every_answered_transition_survives_kill_9() {
 const STEPS: [(&str, &str, &str); 4] = [
     ("initialize", "", "pending"),
     ("transition", r#"{"type":"pay"}"#, "paid"),
-    ("transition", r#"{"type":"ship","trackingNumber":"T-1"}"#, "shipped"),
+    (
+        "transition",
+        r#"{"type":"ship","trackingNumber":"T-1"}"#,
+        "shipped",
+    ),
     ("transition", r#"{"type":"deliver"}"#, "delivered"),
 ];
 
 /// Takes orders through their lives until the server is gone, and tells how many steps of each were
 /// answered. The client whose answer is the last that is allowed kills it.
-fn drive(server: &Server, prefix: &str, answered: &AtomicUsize, kill_after: usize) -> Vec<(String, usize)> {
+fn drive(
+    server: &Server,
+    prefix: &str,
+    answered: &AtomicUsize,
+    kill_after: usize,
+) -> Vec<(String, usize)> {
     let mut orders = Vec::new();
     for number in 0.. {
         let name = format!("order-{prefix}-{number}");
         for (done, (method, event, _)) in STEPS.iter().enumerate() {
-            let argument = if event.is_empty() { format!("{name:?}") } else { (*event).to_owned() };
+            let argument = if event.is_empty() {
+                format!("{name:?}")
+            } else {
+                (*event).to_owned()
+            };
             let path = format!("/order/{name}/{method}");
             let body = format!("[{argument}]");
             match server.try_request("POST", &path, body.as_bytes()) {
@@ -176,7 +252,13 @@ fn drive(server: &Server, prefix: &str, answered: &AtomicUsize, kill_after: usiz
             }
             if answered.fetch_add(1, Ordering::SeqCst) + 1 == kill_after {
                 let id = server.process_id().to_string();
-                assert!(Command::new("kill").args(["-9", &id]).status().unwrap().success());
+                assert!(
+                    Command::new("kill")
+                        .args(["-9", &id])
+                        .status()
+                        .unwrap()
+                        .success()
+                );
             }
         }
         orders.push((name, STEPS.len()));
@@ -193,7 +275,10 @@ fn check(server: &Server, name: &str, answered: usize) {
     let steps = order["history"].as_array().unwrap();
     let done = steps.len() + 1;
     // The step in flight may have been made durable without its answer getting out.
-    assert!((answered..=answered + 1).contains(&done), "{name}: {answered} answered, {done} done");
+    assert!(
+        (answered..=answered + 1).contains(&done),
+        "{name}: {answered} answered, {done} done"
+    );
     assert_eq!(order["orderId"], name);
     assert_eq!(order["state"], STEPS[done - 1].2, "{order}");
     let tracking = if done >= 3 { json!("T-1") } else { Value::Null };
@@ -201,7 +286,11 @@ fn check(server: &Server, name: &str, answered: usize) {
     if done < STEPS.len() {
         let path = format!("/order/{name}/transition");
         let (status, told) = server.post(&path, &format!("[{}]", STEPS[done].1));
-        assert_eq!((status, &told), (200, &json!(STEPS[done].2)), "{name} goes on");
+        assert_eq!(
+            (status, &told),
+            (200, &json!(STEPS[done].2)),
+            "{name} goes on"
+        );
     }
 }
 
@@ -247,8 +336,16 @@ fn a_second_process_on_the_same_data_is_refused() {
         .unwrap();
     assert!(!second.status.success());
     let said = String::from_utf8_lossy(&second.stderr);
-    assert!(said.contains("InUse") || said.contains("in use by another process"), "{said}");
-    assert_eq!(server.post("/order/order-123/initialize", r#"["order-123"]"#).0, 200);
+    assert!(
+        said.contains("InUse") || said.contains("in use by another process"),
+        "{said}"
+    );
+    assert_eq!(
+        server
+            .post("/order/order-123/initialize", r#"["order-123"]"#)
+            .0,
+        200
+    );
 }
 
 #[test]
@@ -260,7 +357,11 @@ fn without_arguments_it_tells_the_whole_story() {
         .output()
         .unwrap();
     let text = String::from_utf8(told.stdout).unwrap();
-    assert!(told.status.success(), "{text}\n{}", String::from_utf8_lossy(&told.stderr));
+    assert!(
+        told.status.success(),
+        "{text}\n{}",
+        String::from_utf8_lossy(&told.stderr)
+    );
     for part in [
         "kill -9",
         "the paid order is Paid",

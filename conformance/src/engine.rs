@@ -194,10 +194,15 @@ pub async fn a_call_that_panics_leaves_nothing_and_the_object_serves_on<E: Engin
     session: &mut Session<E>,
 ) {
     session.call::<()>("a", "put", json!(["k", 1])).await;
-    let (status, body) = session.refused("a", "put_then_panic", json!(["k", 2])).await;
+    let (status, body) = session
+        .refused("a", "put_then_panic", json!(["k", 2]))
+        .await;
     assert_eq!(status, 500);
     assert_eq!(body["code"], "internal");
-    assert_eq!(body["error"], "internal error", "a panic's text is not for the caller");
+    assert_eq!(
+        body["error"], "internal error",
+        "a panic's text is not for the caller"
+    );
     assert_eq!(session.get("k").await, Some(1));
 }
 
@@ -228,13 +233,15 @@ pub async fn an_alarm_is_part_of_the_call<E: Engine>(session: &mut Session<E>) {
 }
 
 /// Promise 4.
-pub async fn a_failed_commit_fails_the_call_and_is_forgotten<E: Engine>(
-    session: &mut Session<E>,
-) {
+pub async fn a_failed_commit_fails_the_call_and_is_forgotten<E: Engine>(session: &mut Session<E>) {
     session.call::<()>("a", "remember", json!([1, false])).await;
     session.engine.break_disk().await;
     let (status, body) = session.refused("a", "remember", json!([2, false])).await;
-    assert_eq!((status, &body["code"]), (500, &json!("commit_failed")), "{body}");
+    assert_eq!(
+        (status, &body["code"]),
+        (500, &json!("commit_failed")),
+        "{body}"
+    );
     session.engine.mend_disk().await;
     let (memory, disk): (u64, u64) = session.call("a", "remembered", json!([])).await;
     assert_eq!((memory, disk), (1, 1));
@@ -332,9 +339,7 @@ pub async fn an_alarm_whose_tries_are_used_up_is_kept_as_failed<E: Engine>(
 }
 
 /// Promises 4 and 5.
-pub async fn an_alarm_survives_a_disk_that_fails_for_a_while<E: Engine>(
-    session: &mut Session<E>,
-) {
+pub async fn an_alarm_survives_a_disk_that_fails_for_a_while<E: Engine>(session: &mut Session<E>) {
     session.call::<i64>("a", "set_alarm", [1000, 0]).await;
     session.engine.break_disk().await;
     session.engine.advance(Duration::from_secs(1)).await;
@@ -343,7 +348,10 @@ pub async fn an_alarm_survives_a_disk_that_fails_for_a_while<E: Engine>(
     session.engine.advance(Duration::from_secs(60)).await;
     let runs = fired(session).await;
     assert_eq!(runs.len(), 1);
-    assert_eq!(runs[0].retry_count, 0, "a failed disk is not the handler's failure");
+    assert_eq!(
+        runs[0].retry_count, 0,
+        "a failed disk is not the handler's failure"
+    );
 }
 
 /// Promise 2.
@@ -415,9 +423,7 @@ pub async fn an_object_calls_another<E: Engine>(session: &mut Session<E>) {
 }
 
 /// D-50 to D-56.
-pub async fn values_of_every_kind_come_back_as_they_went_in<E: Engine>(
-    session: &mut Session<E>,
-) {
+pub async fn values_of_every_kind_come_back_as_they_went_in<E: Engine>(session: &mut Session<E>) {
     let kinds = Kinds {
         big: u64::MAX,
         small: i64::MIN,
@@ -438,7 +444,11 @@ pub async fn values_of_every_kind_come_back_as_they_went_in<E: Engine>(
 /// X07: the order of UTF-8 bytes, which is not that of UTF-16.
 pub async fn keys_are_listed_in_the_order_of_their_bytes<E: Engine>(session: &mut Session<E>) {
     let keys = ["A", "a", "a\u{0}b", "z", "\u{e9}", "\u{FFFD}", "\u{1F600}"];
-    let values: BTreeMap<_, _> = keys.iter().rev().map(|key| (format!("k{key}"), 1)).collect();
+    let values: BTreeMap<_, _> = keys
+        .iter()
+        .rev()
+        .map(|key| (format!("k{key}"), 1))
+        .collect();
     session.call::<()>("a", "put_all", [values]).await;
     session.engine.crash().await;
     let listed: Vec<String> = session.call("a", "keys", ["k"]).await;
@@ -463,7 +473,10 @@ pub async fn an_idempotency_key_runs_a_call_once<E: Engine>(session: &mut Sessio
     assert_eq!(send("increment", "[5]", "one").await, (200, json!(5)));
     assert_eq!(send("increment", "[5]", "two").await, (200, json!(10)));
     let (status, body) = send("increment", "[6]", "one").await;
-    assert_eq!((status, &body["code"]), (409, &json!("idempotency_conflict")));
+    assert_eq!(
+        (status, &body["code"]),
+        (409, &json!("idempotency_conflict"))
+    );
     // A call that failed has left nothing, so its key is free.
     assert_eq!(send("put_then_fail", "[\"k\",1]", "three").await.0, 418);
     assert_eq!(send("increment", "[1]", "three").await, (200, json!(11)));
@@ -471,7 +484,11 @@ pub async fn an_idempotency_key_runs_a_call_once<E: Engine>(session: &mut Sessio
     session.engine.advance(Duration::from_secs(25 * 3600)).await;
     assert_eq!(send("increment", "[5]", "one").await, (200, json!(16)));
     let kept: Vec<String> = session.call("a", "keys", ["__idempotency:"]).await;
-    assert_eq!(kept, ["__idempotency:one"], "what has expired is cleared away");
+    assert_eq!(
+        kept,
+        ["__idempotency:one"],
+        "what has expired is cleared away"
+    );
 }
 
 /// Promise 6.
@@ -483,22 +500,64 @@ pub async fn bad_input_is_answered_with_a_stable_code_and_the_object_serves_on<E
     let long = "x".repeat(1025);
     let big_key = format!(r#"["{}", 1]"#, "k".repeat(2049));
     let cases: Vec<(u16, &str, &str, String, &str)> = vec![
-        (404, "method_not_found", "POST", "a/nothing_there".into(), "[]"),
-        (404, "namespace_not_found", "POST", "../other/a/get".into(), "[]"),
+        (
+            404,
+            "method_not_found",
+            "POST",
+            "a/nothing_there".into(),
+            "[]",
+        ),
+        (
+            404,
+            "namespace_not_found",
+            "POST",
+            "../other/a/get".into(),
+            "[]",
+        ),
         (405, "method_not_allowed", "GET", "a/increment".into(), ""),
         (400, "invalid_arguments", "POST", "a/increment".into(), "{}"),
         (400, "invalid_arguments", "POST", "a/increment".into(), ""),
         (400, "invalid_arguments", "POST", "a/increment".into(), "[1"),
         (400, "invalid_arguments", "POST", "a/increment".into(), "[]"),
-        (400, "invalid_arguments", "POST", "a/increment".into(), "[1, 2]"),
-        (400, "invalid_arguments", "POST", "a/increment".into(), "[\"1\"]"),
-        (400, "invalid_arguments", "POST", "a/increment".into(), "[-1]"),
+        (
+            400,
+            "invalid_arguments",
+            "POST",
+            "a/increment".into(),
+            "[1, 2]",
+        ),
+        (
+            400,
+            "invalid_arguments",
+            "POST",
+            "a/increment".into(),
+            "[\"1\"]",
+        ),
+        (
+            400,
+            "invalid_arguments",
+            "POST",
+            "a/increment".into(),
+            "[-1]",
+        ),
         (400, "invalid_name", "POST", String::new(), "[]"),
         (400, "invalid_name", "POST", "%FF/increment".into(), "[]"),
-        (414, "name_too_long", "POST", format!("{long}/increment"), "[1]"),
+        (
+            414,
+            "name_too_long",
+            "POST",
+            format!("{long}/increment"),
+            "[1]",
+        ),
         (400, "invalid_key", "POST", "a/put".into(), &big_key),
         (400, "invalid_key", "POST", "a/put".into(), r#"["", 1]"#),
-        (400, "invalid_alarm", "POST", "a/set_alarm".into(), "[9000000000000, 0]"),
+        (
+            400,
+            "invalid_alarm",
+            "POST",
+            "a/set_alarm".into(),
+            "[9000000000000, 0]",
+        ),
     ];
     for (status, code, verb, path, body) in cases {
         // `fetch` takes what is no method, so those two are asked of the object without it.
@@ -511,7 +570,10 @@ pub async fn bad_input_is_answered_with_a_stable_code_and_the_object_serves_on<E
         let told: Value = serde_json::from_slice(&told).unwrap();
         let case = format!("{verb} {} {body:.40}: {told}", &path[..path.len().min(60)]);
         assert_eq!((answered, &told["code"]), (status, &json!(code)), "{case}");
-        assert!(told["error"].as_str().is_some_and(|text| !text.is_empty()), "{case}");
+        assert!(
+            told["error"].as_str().is_some_and(|text| !text.is_empty()),
+            "{case}"
+        );
     }
     assert_eq!(session.call::<u64>("a", "increment", [1]).await, 2);
 }
@@ -522,7 +584,9 @@ pub async fn a_plain_request_reaches_fetch<E: Engine>(session: &mut Session<E>) 
     let (status, body) = session.send("PUT", &path, b"body".to_vec()).await;
     let told = String::from_utf8(body).unwrap();
     assert_eq!((status, &*told), (200, "PUT /some/path%20x?q=1&r=%2F body"));
-    let (status, body) = session.send("GET", &format!("/{}/a", Probe::NAMESPACE), vec![]).await;
+    let (status, body) = session
+        .send("GET", &format!("/{}/a", Probe::NAMESPACE), vec![])
+        .await;
     assert_eq!((status, body), (200, b"GET / ".to_vec()));
     let path = format!("/{}/a/teapot", Probe::NAMESPACE);
     assert_eq!(session.send("GET", &path, vec![]).await.0, 418);

@@ -169,7 +169,9 @@ impl ProbeApi for Probe {
     }
 
     async fn keys(&self, prefix: String) -> Result<Vec<String>, Error> {
-        let range: KeyRange = dokit_storage::ListOptions::new().prefix(prefix).to_range()?;
+        let range: KeyRange = dokit_storage::ListOptions::new()
+            .prefix(prefix)
+            .to_range()?;
         let entries = self.ctx.storage().list(&range).await?;
         Ok(entries.into_iter().map(|(key, _)| key).collect())
     }
@@ -294,7 +296,9 @@ impl ProbeApi for Probe {
 
 async fn read(ctx: &Context, key: &str) -> Result<Option<u64>> {
     let json = ctx.storage().get(key).await?;
-    let decoded = json.map(|json| dokit_storage::decode(key, &json)).transpose();
+    let decoded = json
+        .map(|json| dokit_storage::decode(key, &json))
+        .transpose();
     Ok(decoded?)
 }
 

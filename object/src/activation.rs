@@ -27,9 +27,7 @@ pub struct Activation {
 impl Activation {
     /// Wakes an object of the type `T`. The writes of `T::new` are committed before the first call
     /// runs; they are empty when it failed.
-    pub(crate) async fn wake<T: DurableObject>(
-        ctx: Context,
-    ) -> Result<(Self, Batch), ErrorReply> {
+    pub(crate) async fn wake<T: DurableObject>(ctx: Context) -> Result<(Self, Batch), ErrorReply> {
         let storage = ctx.storage();
         let running = Running::begin(&storage, Mode::Writing);
         let woken = catch_panic(T::new(ctx.clone())).await;
@@ -74,9 +72,7 @@ struct Object<T> {
 impl<T: DurableObject> Awake for Object<T> {
     fn exclusive(&mut self, call: Call) -> BoxFuture<'_, Outcome> {
         match call {
-            Call::Rpc(call) if call.method.access() == Access::Shared => {
-                Box::pin(self.read(call))
-            }
+            Call::Rpc(call) if call.method.access() == Access::Shared => Box::pin(self.read(call)),
             Call::Rpc(call) => Box::pin(self.method(call)),
             Call::Fetch(request) => {
                 let storage = self.ctx.storage();
@@ -92,9 +88,7 @@ impl<T: DurableObject> Awake for Object<T> {
 
     fn shared(&self, call: Call) -> BoxFuture<'_, Outcome> {
         match call {
-            Call::Rpc(call) if call.method.access() == Access::Shared => {
-                Box::pin(self.read(call))
-            }
+            Call::Rpc(call) if call.method.access() == Access::Shared => Box::pin(self.read(call)),
             Call::Rpc(_) | Call::Fetch(_) | Call::Alarm => {
                 Box::pin(async { Outcome::refused(ErrorReply::internal(&NotShared)) })
             }

@@ -134,7 +134,10 @@ mod tests {
             };
             let base = Duration::from_secs(2 << retry_count);
             let wait = backoff(alarm);
-            assert!(wait >= base && wait < base * 5 / 4, "{retry_count}: {wait:?}");
+            assert!(
+                wait >= base && wait < base * 5 / 4,
+                "{retry_count}: {wait:?}"
+            );
         }
     }
 }

@@ -3,9 +3,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use dokit_client::ObjectId;
 use dokit_storage::{Store, Timestamp};
 
-use crate::{
-    Clock, DurableObject, Error, FailedAlarm, Namespace, Result, Router, Storage, alarm,
-};
+use crate::{Clock, DurableObject, Error, FailedAlarm, Namespace, Result, Router, Storage, alarm};
 
 /// What an object has of the world: its id, its storage, the time, other objects, and the variables
 /// that its host was started with.

@@ -46,10 +46,7 @@ pub trait DurableObject: Sized + MaybeSend + MaybeSync + 'static {
     fn new(ctx: Context) -> impl Future<Output = Result<Self>> + MaybeSend;
 
     /// Answers a plain HTTP request whose path, relative to the object, is not the name of a method.
-    fn fetch(
-        &mut self,
-        request: Request,
-    ) -> impl Future<Output = Result<Response>> + MaybeSend {
+    fn fetch(&mut self, request: Request) -> impl Future<Output = Result<Response>> + MaybeSend {
         let _ = request;
         async { Err(Error::missing_handler("fetch")) }
     }

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use dokit_client::ErrorReply;
-use dokit_storage::{Batch, ListOptions, Result as StorageResult, Store, Timestamp, decode, encode};
+use dokit_storage::{
+    Batch, ListOptions, Result as StorageResult, Store, Timestamp, decode, encode,
+};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
@@ -127,5 +129,8 @@ fn fingerprint(call: &RpcCall) -> String {
     hash.update(call.method.name());
     hash.update([0]);
     hash.update(&call.arguments);
-    hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    hash.finalize()
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }

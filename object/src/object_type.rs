@@ -74,13 +74,18 @@ impl fmt::Debug for ObjectType {
 
 /// A namespace that could not stand in an address.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("invalid namespace {0:?}: lower-case letters, digits and hyphens, beginning with a letter, at most 64")]
+#[error(
+    "invalid namespace {0:?}: lower-case letters, digits and hyphens, beginning with a letter, at most 64"
+)]
 pub struct InvalidNamespace(&'static str);
 
 fn is_namespace(name: &str) -> bool {
     let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
     name.len() <= 64
-        && name.bytes().next().is_some_and(|first| first.is_ascii_lowercase())
+        && name
+            .bytes()
+            .next()
+            .is_some_and(|first| first.is_ascii_lowercase())
         && name.bytes().all(inner)
 }
 

@@ -45,7 +45,12 @@ impl Server {
     }
 
     /// Any request. It fails where the server goes away.
-    pub fn try_request(&self, verb: &str, path: &str, body: &[u8]) -> std::io::Result<(u16, Value)> {
+    pub fn try_request(
+        &self,
+        verb: &str,
+        path: &str,
+        body: &[u8],
+    ) -> std::io::Result<(u16, Value)> {
         let mut stream = TcpStream::connect(&self.address)?;
         let head = format!(
             "{verb} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
@@ -59,7 +64,10 @@ impl Server {
         let broken = || std::io::Error::other("the answer broke off");
         let text = String::from_utf8(answer).map_err(|_| broken())?;
         let (head, body) = text.split_once("\r\n\r\n").ok_or_else(broken)?;
-        let status = head.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = head
+            .split(' ')
+            .nth(1)
+            .and_then(|status| status.parse().ok());
         let value = serde_json::from_str(body).map_err(|_| broken())?;
         Ok((status.ok_or_else(broken)?, value))
     }

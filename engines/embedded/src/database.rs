@@ -125,7 +125,11 @@ fn open_writer(path: &Path) -> Result<Connection, StartError> {
     }
     transaction.commit().map_err(unreadable)?;
     // Once, so that the directory entries of a new folder are on disk before anything is answered.
-    for folder in path.parent().into_iter().flat_map(|own| [Some(own), own.parent()]) {
+    for folder in path
+        .parent()
+        .into_iter()
+        .flat_map(|own| [Some(own), own.parent()])
+    {
         if let Some(folder) = folder.filter(|folder| !folder.as_os_str().is_empty())
             && let Ok(folder) = File::open(folder)
         {
@@ -166,7 +170,9 @@ impl Database {
     ) -> Result<Option<(Object, Option<String>)>, DatabaseError> {
         self.read(|reader| {
             reader
-                .prepare_cached("SELECT object, name FROM objects WHERE namespace = ?1 AND id = ?2")?
+                .prepare_cached(
+                    "SELECT object, name FROM objects WHERE namespace = ?1 AND id = ?2",
+                )?
                 .query_row(params![namespace, id.as_bytes()], |row| {
                     Ok((Object(row.get(0)?), row.get(1)?))
                 })
@@ -192,7 +198,11 @@ impl Database {
     ) -> Result<Vec<(String, String)>, DatabaseError> {
         let order = if range.reverse { "DESC" } else { "ASC" };
         // Two texts, not one with `?3 IS NULL OR`, which would keep SQLite from using the bound.
-        let end = if range.end.is_some() { "AND key < ?3" } else { "AND ?3 IS NULL" };
+        let end = if range.end.is_some() {
+            "AND key < ?3"
+        } else {
+            "AND ?3 IS NULL"
+        };
         let sql = format!(
             "SELECT key, value FROM entries WHERE object = ?1 AND key >= ?2 {end} \
              ORDER BY key {order} LIMIT ?4"
@@ -262,11 +272,14 @@ impl Database {
     /// A connection that nobody uses, or the first one's turn. A read takes microseconds, so waiting
     /// for it here is shorter than a hop to another thread.
     fn reader(&self) -> MutexGuard<'_, Connection> {
-        let free = self.readers.iter().find_map(|reader| match reader.try_lock() {
-            Ok(reader) => Some(reader),
-            Err(TryLockError::Poisoned(reader)) => Some(reader.into_inner()),
-            Err(TryLockError::WouldBlock) => None,
-        });
+        let free = self
+            .readers
+            .iter()
+            .find_map(|reader| match reader.try_lock() {
+                Ok(reader) => Some(reader),
+                Err(TryLockError::Poisoned(reader)) => Some(reader.into_inner()),
+                Err(TryLockError::WouldBlock) => None,
+            });
         free.unwrap_or_else(|| {
             let first = &self.readers[0];
             first.lock().unwrap_or_else(PoisonError::into_inner)

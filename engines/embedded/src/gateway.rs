@@ -16,11 +16,7 @@ use dokit_object::{Request, error_response};
 use http_body_util::LengthLimitError;
 use tokio::{net::TcpListener, sync::watch};
 
-use crate::{
-    Host,
-    error::StartError,
-    host::DRAIN,
-};
+use crate::{Host, error::StartError, host::DRAIN};
 
 /// A host's open door: an address that is listened on.
 #[derive(Debug)]
@@ -101,10 +97,7 @@ impl Listener {
     }
 }
 
-async fn answer(
-    State(host): State<Host>,
-    request: axum::extract::Request,
-) -> http::Response<Body> {
+async fn answer(State(host): State<Host>, request: axum::extract::Request) -> http::Response<Body> {
     let (head, body) = request.into_parts();
     let limit = host.shared.body_limit;
     let response = match to_bytes(body, limit).await {

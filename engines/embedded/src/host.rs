@@ -406,7 +406,10 @@ impl Shared {
     /// Closes all queues and gives the tasks that are finishing them.
     fn close(&self) -> Vec<Task<()>> {
         let residents = self.residents().take().unwrap_or_default();
-        residents.into_values().map(|resident| resident.task).collect()
+        residents
+            .into_values()
+            .map(|resident| resident.task)
+            .collect()
     }
 
     /// Has the writer finish what it was sent, and waits for it.

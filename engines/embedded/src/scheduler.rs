@@ -80,7 +80,11 @@ impl Scheduler {
     }
 
     fn held<R>(&self, change: impl FnOnce(&mut HashMap<Object, Held>) -> R) -> R {
-        let mut held = self.inner.held.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut held = self
+            .inner
+            .held
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner);
         change(&mut held)
     }
 }
@@ -92,7 +96,10 @@ pub(crate) async fn run(host: Weak<Shared>, scheduler: Scheduler) {
             let Some(host) = host.upgrade() else { return };
             // From here on every alarm that is set wakes us again, so none is missed between the
             // look at the database and the sleep.
-            scheduler.inner.sleeps_until.store(i64::MAX, Ordering::SeqCst);
+            scheduler
+                .inner
+                .sleeps_until
+                .store(i64::MAX, Ordering::SeqCst);
             let asked = scheduler.inner.asked.load(Ordering::SeqCst);
             let clock = host.clock();
             let next = dispatch(&host, &scheduler, clock.now());
@@ -140,7 +147,10 @@ fn dispatch(host: &Arc<Shared>, scheduler: &Scheduler, now: Timestamp) -> Timest
                     },
                 )
             });
-            tracing::warn!(namespace = due.namespace, "an alarm is due in a namespace that is not served");
+            tracing::warn!(
+                namespace = due.namespace,
+                "an alarm is due in a namespace that is not served"
+            );
             continue;
         };
         let start = scheduler.held(|held| {
@@ -164,7 +174,13 @@ fn dispatch(host: &Arc<Shared>, scheduler: &Scheduler, now: Timestamp) -> Timest
             Some(failures)
         });
         if let Some(failures) = start {
-            let run = fire(Arc::clone(host), scheduler.clone(), object_type, due, failures);
+            let run = fire(
+                Arc::clone(host),
+                scheduler.clone(),
+                object_type,
+                due,
+                failures,
+            );
             host.runtime.spawn(run);
         }
     }
@@ -180,7 +196,9 @@ async fn fire(
     failures: u32,
 ) {
     let id = ObjectId::from_bytes(due.id);
-    let answer = host.call(&object_type, id, Call::Alarm, Some(DEADLINE)).await;
+    let answer = host
+        .call(&object_type, id, Call::Alarm, Some(DEADLINE))
+        .await;
     // A handler's failure is recorded with the next try as the object's alarm. Only where that
     // could not be done is the old alarm still there.
     let stays = answer.is_err() && host.database.alarm(due.object).ok() == Some(Some(due.at));

@@ -63,8 +63,9 @@ impl ObjectStore {
         read: impl FnOnce(&Database, Object) -> Result<R, DatabaseError>,
     ) -> Result<R> {
         match self.inner.object.get() {
-            Some(object) => read(&self.inner.database, *object)
-                .map_err(|error| Error::engine(operation, error)),
+            Some(object) => {
+                read(&self.inner.database, *object).map_err(|error| Error::engine(operation, error))
+            }
             None => Ok(R::default()),
         }
     }

@@ -115,7 +115,9 @@ fn write_groups(
                     }
                 }
             }
-            Err(error) => group.into_iter().for_each(|commit| refuse(commit, error.clone())),
+            Err(error) => group
+                .into_iter()
+                .for_each(|commit| refuse(commit, error.clone())),
         }
     }
 }
@@ -124,8 +126,7 @@ fn write_groups(
 /// can tell.
 fn write(connection: &mut Connection, group: &[Commit]) -> Result<Vec<Object>, DatabaseError> {
     let mut write = || {
-        let transaction =
-            connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
         let mut objects = Vec::with_capacity(group.len());
         for commit in group {
             objects.push(apply(

@@ -74,7 +74,10 @@ impl Engine for Embedded {
 
     async fn sleep(&self) {
         let (host, runtime) = self.running();
-        runtime.spawn(async move { host.sleep().await }).await.unwrap();
+        runtime
+            .spawn(async move { host.sleep().await })
+            .await
+            .unwrap();
     }
 
     async fn crash(&mut self) {

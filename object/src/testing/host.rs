@@ -9,10 +9,10 @@ use std::{
     time::Duration,
 };
 
+use dokit_alarms::Interval;
 use dokit_client::{
     Access, CallReply, CallRequest, ErrorReply, ObjectId, TransportError, find_method,
 };
-use dokit_alarms::Interval;
 use dokit_storage::{Faults, Memory, Store, Timestamp};
 use tokio::sync::RwLock;
 

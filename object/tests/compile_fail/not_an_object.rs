@@ -1,0 +1,7 @@
+use dokit_object::testing::TestHost;
+
+struct Counter;
+
+fn main() {
+    let _ = TestHost::new().object::<Counter>();
+}
