@@ -143,7 +143,7 @@ pub trait OrderApi {
 }
 
 /// The order. It keeps nothing in memory that is not in storage.
-pub struct Order {
+pub(crate) struct Order {
     ctx: Context,
     storage: TypedStorage<OrderSchema, Storage>,
     alarms: Alarms<Action>,

@@ -52,7 +52,6 @@ impl Host {
     }
 
     /// The gateway as a service, to nest it in a router of one's own.
-    #[must_use]
     pub fn router(&self) -> axum::Router {
         axum::Router::new()
             .fallback(answer)

@@ -374,7 +374,7 @@ impl Shared {
                 &residents.entry(key).insert_entry(resident).into_mut().queue
             }
         };
-        let message = Message::Call(envelope);
+        let message = Message::Call(Box::new(envelope));
         queue.try_send(message).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => ErrorReply::overloaded(),
             mpsc::error::TrySendError::Closed(_) => ErrorReply::object_reset(),

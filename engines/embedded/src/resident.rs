@@ -19,7 +19,8 @@ pub(crate) const QUEUE: usize = 1024;
 /// What an object's task is told.
 #[derive(Debug)]
 pub(crate) enum Message {
-    Call(Envelope),
+    /// Boxed, since an object's queue keeps room for dozens of these.
+    Call(Box<Envelope>),
     /// Leave memory. It is in the queue with the calls, so it comes between two of them.
     Sleep,
 }
@@ -33,15 +34,11 @@ pub(crate) struct Envelope {
     pub(crate) reply: oneshot::Sender<Result<Response, ErrorReply>>,
 }
 
-/// The moment after which a call is given up.
+/// The moment after which a call is given up, by the machine's own time, which nobody sets back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline(Instant);
 
 impl Deadline {
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a deadline is the machine's time, which nobody sets back"
-    )]
     pub(crate) fn after(duration: Duration) -> Self {
         let now = Instant::now();
         let longest = Duration::from_secs(365 * 24 * 60 * 60);
@@ -52,10 +49,6 @@ impl Deadline {
         timeout_at(self.0, work).await.ok()
     }
 
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "a deadline is the machine's time, which nobody sets back"
-    )]
     fn has_passed(self) -> bool {
         self.0 <= Instant::now()
     }
@@ -119,10 +112,10 @@ impl Resident {
             }
             next = match envelope.call.access() {
                 Access::Exclusive => {
-                    self.exclusive(envelope).await;
+                    self.exclusive(*envelope).await;
                     None
                 }
-                Access::Shared => self.shared(envelope).await,
+                Access::Shared => self.shared(*envelope).await,
             };
         }
     }
@@ -214,7 +207,7 @@ impl Resident {
                     Some(Message::Call(envelope))
                         if envelope.call.access() == Access::Shared =>
                     {
-                        running.push(read(envelope));
+                        running.push(read(*envelope));
                     }
                     other => {
                         open = other.is_some();

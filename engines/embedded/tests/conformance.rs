@@ -1,5 +1,7 @@
 //! The suite of all engines, over this one: on disk, with a clock that stands still.
 
+#![expect(clippy::unwrap_used, reason = "a test's way to fail is to panic")]
+
 use std::{path::Path, time::Duration};
 
 use dokit_conformance::{Engine, Probe, Session, engine, for_each_engine_case};

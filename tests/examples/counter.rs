@@ -1,9 +1,7 @@
 //! The counter example as a process, over HTTP.
 
-mod support;
-
+use crate::support::Server;
 use serde_json::{Value, json};
-use support::Server;
 use tempfile::tempdir;
 
 #[test]

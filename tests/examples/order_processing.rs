@@ -1,7 +1,5 @@
 //! The front door, as a stranger would use it: the example as a process, curl's requests, `kill -9`.
 
-mod support;
-
 use std::{
     path::Path,
     process::Command,
@@ -9,8 +7,8 @@ use std::{
     thread,
 };
 
+use crate::support::{Server, path_of};
 use serde_json::{Value, json};
-use support::{Server, path_of};
 use tempfile::tempdir;
 
 fn serve(data: &Path) -> Server {
@@ -154,7 +152,7 @@ fn bad_requests_are_answered_with_their_codes_and_the_order_serves_on() {
         (405, "method_not_allowed", "GET", at("get_order"), ""),
     ];
     for (status, code, verb, path, body) in cases {
-        let case = format!("{verb} {:.60} {:.60}", path, body);
+        let case = format!("{verb} {path:.60} {body:.60}");
         let answer = server.try_request(verb, path, body.as_bytes());
         let (answered, told) = answer.unwrap_or_else(|error| panic!("{case}: {error}"));
         assert_eq!(

@@ -11,14 +11,14 @@ use serde_json::Value;
 
 /// A running example, killed when it is dropped.
 #[derive(Debug)]
-pub struct Server {
+pub(crate) struct Server {
     process: Child,
     address: String,
 }
 
 impl Server {
     /// Starts `example serve` on a free port.
-    pub fn start(example: &str, data: &Path, arguments: &[&str]) -> Self {
+    pub(crate) fn start(example: &str, data: &Path, arguments: &[&str]) -> Self {
         let mut process = Command::new(path_of(example))
             .args(["serve", "--addr", "127.0.0.1:0"])
             .args(arguments)
@@ -39,13 +39,13 @@ impl Server {
     }
 
     /// Calls a method and gives the status and the JSON body.
-    pub fn post(&self, path: &str, body: &str) -> (u16, Value) {
+    pub(crate) fn post(&self, path: &str, body: &str) -> (u16, Value) {
         self.try_request("POST", path, body.as_bytes())
             .unwrap_or_else(|error| panic!("POST {path}: {error}"))
     }
 
     /// Any request. It fails where the server goes away.
-    pub fn try_request(
+    pub(crate) fn try_request(
         &self,
         verb: &str,
         path: &str,
@@ -73,18 +73,18 @@ impl Server {
     }
 
     /// `kill -9`.
-    pub fn kill(mut self) {
+    pub(crate) fn kill(mut self) {
         self.stop();
     }
 
     /// The process, to kill it while others still speak to it.
-    pub fn process_id(&self) -> u32 {
+    pub(crate) fn process_id(&self) -> u32 {
         self.process.id()
     }
 
     /// SIGTERM, and whether it ended by itself with success.
     #[cfg(unix)]
-    pub fn terminate(mut self) -> bool {
+    pub(crate) fn terminate(mut self) -> bool {
         let id = self.process.id().to_string();
         let told = Command::new("kill").args(["-TERM", &id]).status().unwrap();
         told.success() && self.process.wait().unwrap().success()
@@ -103,7 +103,7 @@ impl Drop for Server {
 }
 
 /// Where cargo has put an example: `target/debug/examples`, beside the `deps` that this test is in.
-pub fn path_of(example: &str) -> PathBuf {
+pub(crate) fn path_of(example: &str) -> PathBuf {
     let own = std::env::current_exe().unwrap();
     let folder = own.parent().and_then(Path::parent).unwrap();
     let path = folder

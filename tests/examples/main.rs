@@ -1,0 +1,8 @@
+//! Each example as a process of its own, driven as a user would drive it. A module has its example's
+//! name.
+
+#![expect(clippy::unwrap_used, reason = "a test's way to fail is to panic")]
+
+mod counter;
+mod order_processing;
+mod support;
