@@ -101,3 +101,89 @@ impl Store for ObjectStore {
         self.inner.limits
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::RefCell, thread::JoinHandle};
+
+    use dokit_conformance::store::{run_all, run_all_durable};
+    use futures_executor::block_on;
+    use tempfile::{TempDir, tempdir};
+
+    use super::*;
+    use crate::database;
+
+    /// An open data folder.
+    struct Folder {
+        path: TempDir,
+        open: RefCell<Option<Open>>,
+        objects: RefCell<u32>,
+    }
+
+    struct Open {
+        database: Arc<Database>,
+        writer: Writer,
+        writing: JoinHandle<()>,
+    }
+
+    impl Folder {
+        fn new() -> Self {
+            let folder = Self {
+                path: tempdir().unwrap(),
+                open: RefCell::new(None),
+                objects: RefCell::new(0),
+            };
+            folder.reopen();
+            folder
+        }
+
+        fn reopen(&self) {
+            if let Some(open) = self.open.take() {
+                open.writer.stop();
+                open.writing.join().unwrap();
+            }
+            let (database, connection) = database::open(self.path.path()).unwrap();
+            let (writer, writing) = Writer::start(connection, |_| {});
+            self.open.replace(Some(Open {
+                database: Arc::new(database),
+                writer,
+                writing,
+            }));
+        }
+
+        fn object(&self, id: ObjectId) -> ObjectStore {
+            let open = self.open.borrow();
+            let Open {
+                database, writer, ..
+            } = open.as_ref().unwrap();
+            let (database, writer) = (Arc::clone(database), writer.clone());
+            let store = ObjectStore::open(database, writer, Limits::default(), "test", id);
+            store.unwrap().0
+        }
+
+        fn fresh(&self) -> ObjectStore {
+            let number = self.objects.replace_with(|number| *number + 1);
+            self.object(ObjectId::from_name("test", &number.to_string()))
+        }
+    }
+
+    #[test]
+    fn an_object_in_the_shared_database_keeps_every_promise_of_a_store() {
+        let folder = Folder::new();
+        block_on(run_all(async || folder.fresh()));
+    }
+
+    #[test]
+    fn what_was_committed_outlives_the_process() {
+        let folder = Folder::new();
+        block_on(run_all_durable(
+            async || folder.fresh(),
+            async |store| {
+                let id = store.inner.id.clone();
+                drop(store);
+                folder.reopen();
+                folder.object(id)
+            },
+        ));
+    }
+}
