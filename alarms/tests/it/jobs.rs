@@ -464,6 +464,30 @@ fn a_dead_job_is_revived_by_a_version_that_knows_its_action() {
 }
 
 #[test]
+fn a_revived_job_has_all_its_tries_again() {
+    let mut store = Memory::new();
+    let jobs = JOBS.retries(Retries::new().tries(2));
+    block_on(jobs.schedule_as(&mut store, START, "job", "1s", &fail("no ink"))).unwrap();
+    for life in 0..2 {
+        let mut attempts = Vec::new();
+        while alarm(&store).is_some() {
+            let now = fire(&mut store);
+            let ran = block_on(jobs.run_next(&mut store, now, async |txn, due| {
+                attempts.push(due.attempt);
+                act(txn, due).await
+            }));
+            assert!(ran.unwrap().is_some());
+        }
+        assert_eq!(attempts, [1, 2]);
+        assert_eq!(dead_ids(&store), ["job"]);
+        let later = at(1_000_000 * (life + 1));
+        assert!(block_on(jobs.revive(&mut store, later, "job")).unwrap());
+        let job = block_on(jobs.get(&store, "job")).unwrap().unwrap();
+        assert_eq!((job.at(), job.failed(), job.last_error()), (later, 0, None));
+    }
+}
+
+#[test]
 fn a_dead_job_whose_id_is_taken_is_not_revived_and_can_be_removed() {
     let mut store = Memory::new();
     block_on(async {
