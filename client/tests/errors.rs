@@ -406,7 +406,7 @@ fn what_cannot_be_sent_is_refused_before_it_is() {
     let error = block_on(large.keyed([((1, 2), 3)].into())).unwrap_err();
     assert_eq!(
         error.to_string(),
-        r#"call "keyed": the arguments have no json form"#
+        r#"call "keyed": argument "map" has no json form"#
     );
     assert_eq!(error.source().unwrap().to_string(), "key must be a string");
     assert!(mock.requests().is_empty());

@@ -33,9 +33,6 @@ const RESERVED: [&str; 18] = [
     "withtraceparent",
 ];
 
-/// The longest tuple that serde writes.
-const ARGUMENTS: usize = 16;
-
 pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenStream> {
     let options = Options::parse(attribute)?;
     let item: ItemTrait = syn::parse2(item)
@@ -138,7 +135,8 @@ impl<'a> Api<'a> {
             ..
         } = self.item;
         let message = format!("`{{Self}}` does not have the methods of `{ident}`");
-        let note = format!("write `impl {ident} for {{Self}} {{ async fn .. }}`");
+        let note =
+            format!("write `impl {ident} for {{Self}}`, with an `async fn` for each of them");
         let methods = self.methods.iter().map(|method| method.declaration(krate));
         let supertraits = supertraits.iter();
         quote! {
@@ -325,12 +323,6 @@ impl<'a> Method<'a> {
         let exclusive = receiver(item)?;
         let arguments = signature.inputs.iter().skip(1).map(argument);
         let arguments = arguments.collect::<Result<Vec<_>>>()?;
-        if let Some((over, _)) = arguments.get(ARGUMENTS) {
-            return Err(Error::new(
-                over.span(),
-                format!("a method has at most {ARGUMENTS} arguments; put some into a struct"),
-            ));
-        }
         Ok(Self {
             item,
             docs: docs(&item.attrs),
@@ -406,12 +398,15 @@ impl<'a> Method<'a> {
             let here = Span::call_site().located_at(argument.span());
             quote_spanned!(here=> read.next::<#argument>(#expected))
         });
+        let (value, error) = value_and_error(self.returned, krate);
         quote! {
             #wire => {
                 let mut read = #krate::__private::Arguments::read(method, arguments)?;
                 #(let #values = #read?;)*
                 ::core::mem::drop(read);
-                #krate::__private::answer(<T as #api>::#ident(object, #(#values),*).await)
+                #krate::__private::answer::<#value, #error>(
+                    <T as #api>::#ident(object, #(#values),*).await
+                )
             }
         }
     }
@@ -430,17 +425,15 @@ impl<'a> Method<'a> {
             let doc = format!("Calls `{}`.", self.wire.value());
             quote!(#[doc = #doc])
         });
-        let values = self.arguments.iter().map(|(name, _)| name);
-        let parameters = self
-            .arguments
-            .iter()
-            .map(|(name, argument)| quote!(#name: #argument));
+        let parameters = self.arguments.iter();
+        let parameters = parameters.map(|(name, argument)| quote!(#name: #argument));
+        // The user's names are only in the parameters and here, where no name of ours is in the way.
+        let written = format_ident!("written", span = Span::mixed_site());
+        let pushes = self.arguments.iter().map(|(name, argument)| {
+            let here = Span::call_site().located_at(argument.span());
+            quote_spanned!(here=> #written.push(&#name))
+        });
         let (value, error) = value_and_error(self.returned, krate);
-        let tuple = if self.arguments.is_empty() {
-            quote!([(); 0])
-        } else {
-            quote!((#(#values,)*))
-        };
         quote! {
             #doc
             #(#docs)*
@@ -448,9 +441,9 @@ impl<'a> Method<'a> {
                 &self,
                 #(#parameters),*
             ) -> ::core::result::Result<#value, #krate::CallError<#error>> {
-                let call = (&#server::METHODS[#at], #tuple);
-                let written = self.caller.encode(call.0, &call.1)?;
-                self.caller.call(call.0, written).await
+                let mut #written = #krate::__private::ArgumentsOut::new(&#server::METHODS[#at]);
+                #(#pushes?;)*
+                #krate::__private::call::<_, #value, #error>(&self.caller, #written).await
             }
         }
     }

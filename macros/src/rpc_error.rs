@@ -221,17 +221,24 @@ impl<'a> Shape<'a> {
         };
         let bound = self.bound();
         let members = self.fields.members();
+        // With its type written out, a field that cannot cross the wire is told where it stands.
+        let types = self.fields.iter().map(|field| &field.ty);
+        let values: Vec<_> = bound
+            .iter()
+            .zip(types)
+            .map(|(bound, field)| quote!(#krate::__private::wire::<#field>(#bound)))
+            .collect();
         let details = match self.fields {
             Fields::Unit => TokenStream::new(),
             Fields::Unnamed(fields) if fields.unnamed.is_empty() => TokenStream::new(),
             Fields::Unnamed(fields) if fields.unnamed.len() == 1 => {
-                quote!(.with_details(#(#bound)*))
+                quote!(.with_details(#(#values)*))
             }
-            Fields::Unnamed(_) => quote!(.with_details((#(#bound,)*))),
+            Fields::Unnamed(_) => quote!(.with_details((#(#values,)*))),
             Fields::Named(fields) => {
                 let names = fields.named.iter().map(wire_name);
                 quote! {
-                    .with_details(#krate::__private::FieldsOut::new()#(.with(#names, #bound))*)
+                    .with_details(#krate::__private::FieldsOut::new()#(.with(#names, #values))*)
                 }
             }
         };
@@ -245,23 +252,24 @@ impl<'a> Shape<'a> {
         let path = &self.path;
         let bound = self.bound();
         let members = self.fields.members();
+        let types = self.fields.iter().map(|field| &field.ty);
         let whole = quote!(::core::option::Option::Some(#path { #(#members: #bound),* }));
         let read = match self.fields {
             Fields::Unit => whole,
             Fields::Unnamed(fields) if fields.unnamed.is_empty() => whole,
             Fields::Unnamed(fields) if fields.unnamed.len() == 1 => quote! {{
-                let #(#bound)* = #krate::__private::field(reply)?;
+                let #(#bound)* = #krate::__private::field::<#(#types)*>(reply)?;
                 #whole
             }},
             Fields::Unnamed(_) => quote! {{
-                let (#(#bound,)*) = #krate::__private::field(reply)?;
+                let (#(#bound,)*) = #krate::__private::field::<(#(#types,)*)>(reply)?;
                 #whole
             }},
             Fields::Named(fields) => {
                 let names = fields.named.iter().map(wire_name);
                 quote! {{
                     let fields = #krate::__private::FieldsIn::of(reply)?;
-                    #(let #bound = fields.get(#names)?;)*
+                    #(let #bound = fields.get::<#types>(#names)?;)*
                     #whole
                 }}
             }
