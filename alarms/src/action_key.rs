@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     Error, Failure, Result, Retries, When,
+    caught::caught,
     deadline::{LEAST_INTERVAL, Table},
     error::cut,
     failure::Advice,
@@ -297,7 +298,7 @@ impl<A: Serialize + DeserializeOwned> ActionKey<A> {
                 return Ok(Handled::Parked { error });
             }
         };
-        let failure = match run(&mut txn, action).await {
+        let failure = match caught(run(&mut txn, action)).await {
             Ok(()) => {
                 self.settle(&mut txn, now, None).await?;
                 match txn.commit().await {

@@ -3,6 +3,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Alarms, Failure, Result,
+    caught::caught,
     deadline::Table,
     failure::Advice,
     record::{Cause, Grave, Record},
@@ -181,7 +182,7 @@ impl<A: Serialize + DeserializeOwned> Alarms<A> {
             }
         };
         let planned = due.planned;
-        let failure = match run(&mut txn, due).await {
+        let failure = match caught(run(&mut txn, due)).await {
             Ok(()) => {
                 self.settle(&mut txn, now).await?;
                 match txn.commit().await {

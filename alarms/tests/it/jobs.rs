@@ -284,6 +284,36 @@ fn a04_scheduling_again_under_an_id_replaces_after_each_wake_up_too() {
     });
 }
 
+#[test]
+fn a05_an_action_that_panics_has_failed_and_stops_nobody() {
+    let mut store = Memory::new();
+    block_on(async {
+        for (id, action) in [("1 panics", note("panic")), ("2 good", note("good"))] {
+            JOBS.schedule_as(&mut store, START, id, "1s", &action)
+                .await
+                .unwrap();
+        }
+        let run = JOBS.run_due(&mut store, at(1_000), async |txn, due| {
+            let panics = due.id == "1 panics";
+            act(txn, due).await?;
+            assert!(!panics, "planned panic");
+            Ok(())
+        });
+        let report = run.await.unwrap();
+        let outcomes: Vec<_> = report.ran.iter().map(|ran| &ran.outcome).collect();
+        let [Outcome::Retrying { error, failed: 1 }, Outcome::Done] = &outcomes[..] else {
+            panic!("{outcomes:?}");
+        };
+        assert_eq!(error, "the action panicked: planned panic");
+        assert_eq!(
+            log_of(&store).await,
+            ["good"],
+            "what it wrote is rolled back"
+        );
+    });
+    assert_eq!(ids(&store), ["1 panics"]);
+}
+
 #[derive(Serialize, Deserialize)]
 enum OldAction {
     Renamed(u64),
