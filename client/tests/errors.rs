@@ -66,7 +66,8 @@ fn trip(error: &OrderError) -> CallError<OrderError> {
     let mock = MockTransport::new();
     mock.fail_once("buy", error);
     let client = OrdersClient::new(mock);
-    block_on(client.buy("hat".to_owned())).unwrap_err()
+    let result = block_on(client.buy("hat".to_owned()));
+    result.expect_err("the mock answers an error")
 }
 
 #[test]

@@ -1,5 +1,9 @@
 //! The transport over HTTP, against a server that takes the bytes off a real socket.
 #![cfg(all(feature = "reqwest", not(target_arch = "wasm32")))]
+#![expect(
+    clippy::unwrap_used,
+    reason = "the server is part of the tests, in functions of its own"
+)]
 
 use std::{convert::Infallible, error::Error as _, sync::Arc, time::Duration};
 

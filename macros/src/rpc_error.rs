@@ -57,9 +57,9 @@ pub(crate) fn expand(input: TokenStream) -> Result<TokenStream> {
     let krate = crate_path(options.krate.as_ref(), "dokit-client", "client");
     let ident = &input.ident;
     let reserved = cases.iter().filter_map(|case| case.refuse_reserved(&krate));
-    let to = cases.iter().map(|case| case.to_reply(&krate));
-    let from = cases.iter().filter_map(|case| case.from_reply(&krate));
-    let within = cases.iter().filter_map(|case| case.from_inner(&krate));
+    let to = cases.iter().map(|case| case.arm_to_reply(&krate));
+    let from = cases.iter().filter_map(|case| case.arm_from_reply(&krate));
+    let within = cases.iter().filter_map(|case| case.ask_inner(&krate));
     // An enum without variants has no values, but a reference to it has to be looked through.
     let never = cases.is_empty().then(|| quote!(_ => match *self {},));
     Ok(quote! {
@@ -204,7 +204,7 @@ impl<'a> Shape<'a> {
         })
     }
 
-    fn to_reply(&self, krate: &TokenStream) -> TokenStream {
+    fn arm_to_reply(&self, krate: &TokenStream) -> TokenStream {
         let path = &self.path;
         let (status, code) = match &self.kind {
             Kind::Internal => {
@@ -245,7 +245,7 @@ impl<'a> Shape<'a> {
         quote!(#path { #(#members: #bound),* } => #reply #details,)
     }
 
-    fn from_reply(&self, krate: &TokenStream) -> Option<TokenStream> {
+    fn arm_from_reply(&self, krate: &TokenStream) -> Option<TokenStream> {
         let Kind::Coded { code, .. } = &self.kind else {
             return None;
         };
@@ -278,7 +278,7 @@ impl<'a> Shape<'a> {
     }
 
     /// Asks the error inside, once no code of this type's own has matched.
-    fn from_inner(&self, krate: &TokenStream) -> Option<TokenStream> {
+    fn ask_inner(&self, krate: &TokenStream) -> Option<TokenStream> {
         let Kind::Transparent = self.kind else {
             return None;
         };

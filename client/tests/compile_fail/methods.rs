@@ -17,8 +17,20 @@ trait Api {
     async fn references(&self, texts: Vec<Option<&'static str>>) -> Result<()>;
     async fn no_result(&self) -> u64;
     async fn nothing(&self);
+    #[cfg(unix)]
+    async fn sometimes(&self) -> Result<()>;
     const LIMIT: u64;
     type State;
 }
+
+#[rpc]
+trait Bounded
+where
+    Self: Copy,
+{
+}
+
+#[rpc]
+unsafe trait Unsafe {}
 
 fn main() {}
