@@ -1,4 +1,7 @@
-use std::sync::{Arc, OnceLock};
+use std::sync::{
+    Arc, OnceLock,
+    atomic::{AtomicBool, Ordering},
+};
 
 use dokit_client::ObjectId;
 use dokit_storage::{Batch, Error, KeyRange, Limits, Result, Store, Timestamp};
@@ -24,6 +27,8 @@ struct Inner {
     id: ObjectId,
     /// The object's row. An object that has written nothing has none, and reads as empty.
     object: OnceLock<Object>,
+    /// Whether the row does not have the name yet, because the object was reached by its id before.
+    nameless: AtomicBool,
 }
 
 impl ObjectStore {
@@ -37,10 +42,12 @@ impl ObjectStore {
     ) -> Result<(Self, ObjectId), DatabaseError> {
         let object = OnceLock::new();
         let mut id = id;
+        let mut nameless = false;
         if let Some((row, name)) = database.find(namespace, &id)? {
             let _ = object.set(row);
-            if let (None, Some(name)) = (id.name(), name) {
-                id = ObjectId::from_name(namespace, &name);
+            match name {
+                Some(name) => id = ObjectId::from_name(namespace, &name),
+                None => nameless = id.name().is_some(),
             }
         }
         let inner = Inner {
@@ -50,6 +57,7 @@ impl ObjectStore {
             namespace,
             id: id.clone(),
             object,
+            nameless: AtomicBool::new(nameless),
         };
         let store = Self {
             inner: Arc::new(inner),
@@ -88,12 +96,15 @@ impl Store for ObjectStore {
         let inner = &self.inner;
         inner.limits.check(&batch)?;
         let known = inner.object.get().copied();
+        // Without the row, the commit looks it up by the id and writes the name there.
+        let known = known.filter(|_| !inner.nameless.load(Ordering::Relaxed));
         let committed = inner
             .writer
             .commit(inner.namespace, inner.id.clone(), known, batch)
             .await;
         let object = committed.map_err(|error| Error::engine("commit", error))?;
         let _ = inner.object.set(object);
+        inner.nameless.store(false, Ordering::Relaxed);
         Ok(())
     }
 
@@ -142,7 +153,8 @@ mod tests {
                 open.writer.stop();
                 open.writing.join().unwrap();
             }
-            let (database, connection) = database::open(self.path.path()).unwrap();
+            let (database, connection) =
+                database::open(self.path.path(), ["test"].into_iter()).unwrap();
             let (writer, writing) = Writer::start(connection, |_| {});
             self.open.replace(Some(Open {
                 database: Arc::new(database),

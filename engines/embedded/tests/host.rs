@@ -2,14 +2,15 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's way to fail is to panic")]
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use dokit_client::{CallError, Namespace, rpc};
 use dokit_embedded::{Host, StartError};
 use dokit_object::{
-    Context, DurableObject, Error, Request, Response, Result, Storage, durable_object,
+    Alarm, Context, DurableObject, Error, Request, Response, Result, Storage, durable_object,
+    testing::ManualClock,
 };
-use dokit_storage::{Schema, TypedStorage};
+use dokit_storage::{Family, ListOptions, Schema, Timestamp, TypedStorage};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use serde_json::Value;
 use tempfile::tempdir;
@@ -24,15 +25,24 @@ trait SlowApi {
     async fn read_and_hang(&self) -> Result<()>;
     /// Answers once it was let go.
     async fn wait(&mut self) -> Result<()>;
+    /// Adds one, leaves a mark, and commits both early.
+    async fn mark(&mut self, mark: String) -> Result<()>;
+    /// The count, and how many marks there are.
+    async fn tally(&self) -> Result<(u32, usize)>;
+    /// Sets the alarm for now.
+    async fn alarm_now(&mut self) -> Result<()>;
 }
 
 #[derive(Schema)]
 struct Stored {
     count: u32,
+    #[schema(prefix = "mark:")]
+    marks: Family<bool>,
 }
 
 #[derive(Debug)]
 struct Slow {
+    ctx: Context,
     storage: TypedStorage<Stored, Storage>,
     count: u32,
 }
@@ -53,7 +63,19 @@ impl DurableObject for Slow {
         }
         let storage = TypedStorage::new(ctx.storage());
         let count = storage.get(Stored::COUNT).await?.unwrap_or(0);
-        Ok(Self { storage, count })
+        Ok(Self {
+            ctx,
+            storage,
+            count,
+        })
+    }
+
+    async fn alarm(&mut self, _: Alarm) -> Result<()> {
+        if self.ctx.name() == Some("alarm hangs") {
+            std::future::pending::<()>().await;
+        }
+        self.count().await?;
+        Ok(())
     }
 }
 
@@ -78,6 +100,46 @@ impl SlowApi for Slow {
         self.count().await?;
         GATE.acquire().await.unwrap().forget();
         Ok(())
+    }
+
+    async fn mark(&mut self, mark: String) -> Result<()> {
+        self.count().await?;
+        self.storage.put(Stored::MARKS.key(mark), &true).await?;
+        self.ctx.commit().await
+    }
+
+    async fn tally(&self) -> Result<(u32, usize)> {
+        let count = self.storage.get(Stored::COUNT).await?.unwrap_or(0);
+        let marks = self.storage.list_family(Stored::MARKS, ListOptions::new());
+        Ok((count, marks.await?.len()))
+    }
+
+    async fn alarm_now(&mut self) -> Result<()> {
+        let now = self.ctx.now();
+        Ok(self.storage.set_alarm(now).await?)
+    }
+}
+
+/// Another type, for the same methods.
+#[derive(Debug)]
+struct Other(Slow);
+
+#[durable_object]
+impl DurableObject for Other {
+    async fn new(ctx: Context) -> Result<Self> {
+        let mut slow = Slow::new(ctx).await?;
+        if slow.storage.alarm().await?.is_none() {
+            slow.storage.set_alarm(Timestamp::from_millis(1000)).await?;
+        }
+        Ok(Self(slow))
+    }
+
+    async fn fetch(&mut self, _: Request) -> Result<Response> {
+        Ok(Response::new("null".into()))
+    }
+
+    async fn alarm(&mut self, alarm: Alarm) -> Result<()> {
+        self.0.alarm(alarm).await
     }
 }
 
@@ -192,7 +254,7 @@ async fn a_data_folder_is_used_by_one_host_at_a_time() {
     assert_eq!(
         second.unwrap_err().to_string(),
         format!(
-            "the data folder {:?} is in use by another process",
+            "the data folder {:?} is in use by another host",
             data.path()
         )
     );
@@ -273,4 +335,99 @@ async fn what_an_older_release_wrote_is_still_read() {
     let host = start(data.path());
     let slow = SlowApiClient::new(host.namespace::<Slow>().get_by_name("a"));
     assert_eq!(slow.count().await.unwrap(), (42, 42));
+}
+
+/// A call that is given up while its early commit is on its way to the disk: the next one waits to see
+/// what became of it, so that none works on what is no more.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn after_a_commit_that_was_given_up_the_object_sees_what_became_of_it() {
+    let data = tempdir().unwrap();
+    let host = start(data.path());
+    let slow = SlowApiClient::new(host.namespace::<Slow>().get_by_name("a"));
+    slow.mark("first".to_owned()).await.unwrap();
+
+    let other = rusqlite::Connection::open(data.path().join("objects.sqlite")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let given_up = slow.with_deadline(Duration::from_millis(100));
+    given_up.mark("second".to_owned()).await.unwrap_err();
+    let third = tokio::task::spawn({
+        let slow = slow.clone();
+        async move { slow.mark("third".to_owned()).await }
+    });
+    tokio::task::yield_now().await;
+    other.execute_batch("ROLLBACK").unwrap();
+    third.await.unwrap().unwrap();
+
+    let (count, marks) = slow.tally().await.unwrap();
+    assert_eq!(usize::try_from(count), Ok(marks), "an update was lost");
+    host.sleep().await;
+    assert_eq!(slow.tally().await.unwrap(), (count, marks));
+}
+
+#[tokio::test]
+async fn alarms_of_types_that_are_not_served_wait_and_hold_up_no_other() {
+    let data = tempdir().unwrap();
+    let clock = ManualClock::new();
+    let host = Host::builder().data(data.path()).clock(clock.clone());
+    let host = host.object::<Slow>().object::<Other>().start().unwrap();
+    clock.set(Timestamp::from_millis(1));
+    for number in 0..300 {
+        let path = format!("/other/{number}/fetch");
+        assert_eq!(post(&host, &path, "10000").await.0, 200);
+    }
+    let slow = SlowApiClient::new(host.namespace::<Slow>().get_by_name("a"));
+    host.shutdown().await;
+
+    // More alarms of `Other` are due than one look at the database finds; then comes the one of `Slow`.
+    clock.set(Timestamp::from_millis(2000));
+    let host = Host::builder().data(data.path()).clock(clock.clone());
+    let host = host.object::<Slow>().start().unwrap();
+    let slow_again = SlowApiClient::new(host.namespace::<Slow>().get_by_name("a"));
+    slow_again.alarm_now().await.unwrap();
+    host.alarms_settled().await;
+    assert_eq!(slow_again.tally().await.unwrap().0, 1);
+    assert!(slow.tally().await.is_err(), "the first host is closed");
+}
+
+#[tokio::test]
+async fn a_shut_down_host_lets_go_of_its_data_though_handles_remain() {
+    let data = tempdir().unwrap();
+    let first = start(data.path());
+    let slow = first.namespace::<Slow>();
+    futures_util::future::join(first.shutdown(), first.shutdown()).await;
+    first.alarms_settled().await;
+    let second = start(data.path());
+    let other = SlowApiClient::new(second.namespace::<Slow>().get_by_name("a"));
+    assert_eq!(other.count().await.unwrap(), (1, 1));
+    let closed = SlowApiClient::new(slow.get_by_name("a"));
+    let error = closed.count().await.unwrap_err();
+    assert_eq!(error.code().as_deref(), Some("shutting_down"));
+}
+
+#[tokio::test]
+async fn a_dropped_host_stops_though_an_alarm_hangs() {
+    let data = tempdir().unwrap();
+    let host = start(data.path());
+    let slow = host.namespace::<Slow>();
+    let hangs = SlowApiClient::new(slow.get_by_name("alarm hangs"));
+    hangs.alarm_now().await.unwrap();
+    drop(host);
+    let error = hangs.count().await.unwrap_err();
+    assert_eq!(error.code().as_deref(), Some("shutting_down"));
+    // Its tasks end when the runtime comes to them.
+    let open = || Host::builder().data(data.path()).object::<Slow>().start();
+    while let Err(StartError::InUse { .. }) = open() {
+        tokio::task::yield_now().await;
+    }
+}
+
+#[tokio::test]
+async fn a_name_that_no_address_could_have_is_refused_in_the_process_too() {
+    let data = tempdir().unwrap();
+    let host = start(data.path());
+    for (name, code) in [("", "invalid_name"), (&*"x".repeat(1025), "name_too_long")] {
+        let slow = SlowApiClient::new(host.namespace::<Slow>().get_by_name(name));
+        let error = slow.count().await.unwrap_err();
+        assert_eq!(error.code().as_deref(), Some(code));
+    }
 }
