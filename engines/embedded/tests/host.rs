@@ -1,7 +1,10 @@
 //! The host: what it refuses to open, what it does with too much, too slow and too late.
 
 #![expect(clippy::unwrap_used, reason = "a test's way to fail is to panic")]
-#![expect(clippy::disallowed_methods, reason = "some calls have to run beside others")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "some calls have to run beside others"
+)]
 
 use std::{fs, path::Path, time::Duration};
 
