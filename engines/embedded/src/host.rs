@@ -396,7 +396,8 @@ impl Shared {
 
     /// Answers a request of the gateway.
     async fn request(&self, request: Request) -> Result<Response, ErrorReply> {
-        let address = Address::parse(request.uri().path(), self.types.values())?;
+        let router = &*self.surroundings.router;
+        let address = Address::parse(request.uri().path(), self.types.values(), router)?;
         let object_type = &self.types[address.namespace];
         let deadline = deadline(&request)?;
         let call = route(object_type, &address.path, request)?;
@@ -470,10 +471,10 @@ impl Router for Inside {
         })
     }
 
-    fn random(&self) -> [u8; 16] {
+    fn unique_id(&self, namespace: &'static str) -> ObjectId {
         let host = self.host.upgrade();
         let random = host.and_then(|host| host.database.random().ok());
-        random.expect("an open database gives random bytes")
+        ObjectId::unique(namespace, random.expect("an open database gives random bytes"))
     }
 }
 
