@@ -24,7 +24,7 @@ macro_rules! export {
                 impl ExportedClass {
                     #[wasm_bindgen(constructor)]
                     pub fn new(state: State, env: Env) -> ::core::result::Result<Self, JsValue> {
-                        Exported::new(ObjectType::of::<$object>(), &state, env).map(Self)
+                        Exported::new(ObjectType::of::<$object>(), &state, &env).map(Self)
                     }
 
                     pub fn fetch(&self, request: Request) -> Promise {

@@ -3,11 +3,8 @@
 use dokit_client::ErrorReply;
 use dokit_object::{Address, InvalidNamespace, ObjectType, error_response};
 use worker::{
-    Env, console_error,
-    js_sys::Promise,
-    wasm_bindgen::JsValue,
-    wasm_bindgen_futures::future_to_promise,
-    web_sys,
+    Env, console_error, js_sys::Promise, wasm_bindgen::JsValue,
+    wasm_bindgen_futures::future_to_promise, web_sys,
 };
 
 use crate::{message, platform::unanswered, router::Bindings};
@@ -49,6 +46,8 @@ async fn forward(
     let request = message::read_request(raw, BODY_BYTES).await?;
     let address = Address::parse(request.uri().path(), types, &bindings)?;
     let forwarded = message::write_request(&request, &address.path).map_err(unanswered)?;
-    let answer = bindings.send(address.namespace, &address.id, &forwarded).await;
+    let answer = bindings
+        .send(address.namespace, &address.id, &forwarded)
+        .await;
     answer.map_err(unanswered)
 }

@@ -17,6 +17,6 @@ mod router;
 #[cfg(target_arch = "wasm32")]
 mod store;
 
+pub use binding::binding_name;
 #[doc(hidden)]
 pub use export::__private;
-pub use binding::binding_name;

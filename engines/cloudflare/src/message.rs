@@ -25,7 +25,9 @@ pub(crate) async fn read_request(
         .map_err(|_| unreadable("request's verb is not one"))?;
     let url: Uri = (raw.url().parse())
         .map_err(|_| ErrorReply::invalid_path("the address is not a valid one"))?;
-    *request.uri_mut() = url.path_and_query().map_or_else(Uri::default, |path| path.clone().into());
+    *request.uri_mut() = url
+        .path_and_query()
+        .map_or_else(Uri::default, |path| path.clone().into());
     read_headers(&raw.headers(), request.headers_mut());
     if let Some(body) = raw.body() {
         *request.body_mut() = read_body(body, limit).await?;
@@ -37,7 +39,8 @@ async fn read_body(body: web_sys::ReadableStream, limit: usize) -> Result<Bytes,
     let mut chunks = ByteStream::from(body);
     let mut whole = Vec::new();
     while let Some(chunk) = chunks.next().await {
-        let chunk = chunk.map_err(|_| ErrorReply::new(400, "invalid_body", "the body broke off"))?;
+        let chunk =
+            chunk.map_err(|_| ErrorReply::new(400, "invalid_body", "the body broke off"))?;
         if whole.len() + chunk.len() > limit {
             return Err(ErrorReply::payload_too_large(limit));
         }
@@ -60,10 +63,7 @@ fn read_headers(from: &web_sys::Headers, to: &mut HeaderMap) {
 }
 
 /// A request to an object, of a path relative to it.
-pub(crate) fn write_request(
-    request: &Request,
-    path: &str,
-) -> Result<web_sys::Request, JsValue> {
+pub(crate) fn write_request(request: &Request, path: &str) -> Result<web_sys::Request, JsValue> {
     let init = web_sys::RequestInit::new();
     init.set_method(request.method().as_str());
     init.set_headers(write_headers(request.headers())?.as_ref());

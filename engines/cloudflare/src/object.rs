@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, fmt, pin::pin, rc::Rc, sync::Arc, time::Duratio
 
 use dokit_client::{Access, ErrorReply, ObjectId, PAYLOAD_BYTES, code};
 use dokit_object::{
-    Activation, Call, Context, InvalidNamespace, ObjectType, Outcome, Response,
-    Surroundings, deadline, error_response, route,
+    Activation, Call, Context, InvalidNamespace, ObjectType, Outcome, Response, Surroundings,
+    deadline, error_response, route,
 };
 use dokit_storage::{Batch, Store, Timestamp};
 use futures_util::future::{Either, select};
@@ -50,12 +50,12 @@ impl Exported {
     pub fn new(
         object_type: Result<ObjectType, InvalidNamespace>,
         state: &DurableObjectState,
-        env: Env,
+        env: &Env,
     ) -> Result<Self, JsValue> {
         let object_type = object_type.map_err(|error| js_sys::Error::new(&error.to_string()))?;
         let router = Arc::new(Bindings::new(env.clone()));
         let mut surroundings = Surroundings::new(Arc::new(PlatformClock), router);
-        surroundings.variables = Arc::new(variables(&env));
+        surroundings.variables = Arc::new(variables(env));
         let object = Object {
             object_type,
             id: read_id(&state.id()?)?,
@@ -129,9 +129,9 @@ impl Object {
     /// Runs the alarm that the platform delivers. It fails only where the outcome could not be
     /// committed: all else is part of the outcome, or tried again by an alarm of our own.
     async fn alarm(&self, scheduled: Timestamp) -> Result<(), ErrorReply> {
+        self.store.ring(scheduled);
         // The event can be a little early by the clock that objects see.
         self.surroundings.clock.sleep_until(scheduled).await;
-        self.store.ring(scheduled);
         let run = self.run(Call::Alarm).await;
         let undecided = self.store.end_ringing();
         let Err(error) = run else {

@@ -66,7 +66,8 @@ impl Router for Bindings {
         let request = message::write_call(request);
         Box::pin(async move {
             let request = request.map_err(|thrown| {
-                TransportError::unsendable("write the call").with_source(PlatformError::from(thrown))
+                TransportError::unsendable("write the call")
+                    .with_source(PlatformError::from(thrown))
             })?;
             match own.send(namespace, &id, &request).await {
                 Ok(answer) => message::read_reply(&answer).await.map_err(|error| {
@@ -78,20 +79,27 @@ impl Router for Bindings {
     }
 
     fn unique_id(&self, namespace: &'static str) -> ObjectId {
-        let id = self.namespace(namespace).and_then(|bound| bound.new_unique_id());
+        let id = self
+            .namespace(namespace)
+            .and_then(|bound| bound.new_unique_id());
         // Without its binding the namespace has no objects, which the first call of one says.
-        id.and_then(|id| read_id(&id)).unwrap_or(ObjectId::from_bytes([0; 32]))
+        id.and_then(|id| read_id(&id))
+            .unwrap_or(ObjectId::from_bytes([0; 32]))
     }
 
     fn id_from_name(&self, namespace: &'static str, name: &str) -> ObjectId {
-        let id = self.namespace(namespace).and_then(|bound| bound.id_from_name(name));
+        let id = self
+            .namespace(namespace)
+            .and_then(|bound| bound.id_from_name(name));
         let id = id.and_then(|id| read_id(&id));
         id.unwrap_or_else(|_| ObjectId::from_name(namespace, name))
     }
 
     fn id_from_string(&self, namespace: &'static str, text: &str) -> Result<ObjectId, IdError> {
         let id: ObjectId = text.parse()?;
-        let known = self.namespace(namespace).and_then(|bound| bound.id_from_string(text));
+        let known = self
+            .namespace(namespace)
+            .and_then(|bound| bound.id_from_string(text));
         known.map(|_| id).map_err(|_| IdError::OtherNamespace {
             id: text.to_owned(),
             namespace: namespace.to_owned(),

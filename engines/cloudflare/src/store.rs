@@ -97,12 +97,17 @@ fn issue(
 ) -> Result<Array, JsValue> {
     let writes = Array::new();
     let deleted = batch.writes().filter(|(_, value)| value.is_none());
-    let deleted = doomed.iter().map(String::as_str).chain(deleted.map(|(key, _)| key));
+    let deleted = doomed
+        .iter()
+        .map(String::as_str)
+        .chain(deleted.map(|(key, _)| key));
     let deleted: Vec<JsValue> = deleted.map(JsValue::from_str).collect();
     for keys in deleted.chunks(KEYS) {
         writes.push(platform.delete_multiple(keys.to_vec())?.as_ref());
     }
-    let put = batch.writes().filter_map(|(key, value)| Some((key, value?)));
+    let put = batch
+        .writes()
+        .filter_map(|(key, value)| Some((key, value?)));
     let put: Vec<(&str, &str)> = put.collect();
     for entries in put.chunks(KEYS) {
         // Without a prototype: "__proto__" is a key like any other.
@@ -129,7 +134,9 @@ impl Store for ObjectStore {
     async fn get(&self, key: &str) -> Result<Option<String>> {
         let read = async {
             let value = settled(self.platform.get(key)).await?;
-            (!value.is_undefined()).then(|| json_text(&value)).transpose()
+            (!value.is_undefined())
+                .then(|| json_text(&value))
+                .transpose()
         };
         read.await.map_err(|thrown| failed("read", thrown))
     }

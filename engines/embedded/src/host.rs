@@ -474,7 +474,10 @@ impl Router for Inside {
     fn unique_id(&self, namespace: &'static str) -> ObjectId {
         let host = self.host.upgrade();
         let random = host.and_then(|host| host.database.random().ok());
-        ObjectId::unique(namespace, random.expect("an open database gives random bytes"))
+        ObjectId::unique(
+            namespace,
+            random.expect("an open database gives random bytes"),
+        )
     }
 }
 
