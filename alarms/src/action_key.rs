@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     Error, Failure, Result, Retries, When,
+    caught::caught,
     deadline::{LEAST_INTERVAL, Table},
     error::cut,
     failure::Advice,
@@ -12,11 +13,11 @@ use crate::{
 
 /// One action at a time, named under a key, and the alarm that runs it.
 ///
-/// This is the simplest way to say what an alarm is for. For several at once, or for actions with data,
-/// there is [`Alarms`](crate::Alarms).
+/// This is the simplest way to say what an alarm is for. For several at once, or for actions with
+/// data, there is [`Alarms`](crate::Alarms).
 ///
-/// `A` is an enum whose variants are the actions. Its name stands in the store as a plain string, so
-/// that the `match` that runs it is checked by the compiler, and an unknown name is told the
+/// `A` is an enum whose variants are the actions. Its name stands in the store as a plain string,
+/// so that the `match` that runs it is checked by the compiler, and an unknown name is told the
 /// known ones.
 ///
 /// | setting | default |
@@ -86,7 +87,8 @@ pub enum Handled {
         /// When it is tried again.
         at: Timestamp,
     },
-    /// The action failed for the last time, or no such action is known. It is [parked](ActionKey::parked).
+    /// The action failed for the last time, or no such action is known. It is
+    /// [parked](ActionKey::parked).
     Parked {
         /// What went wrong; for an unknown action it names the known ones.
         error: String,
@@ -116,8 +118,8 @@ impl<A> ActionKey<A> {
         }
     }
 
-    /// Keeps the name of the action under another key. Keys that begin with `__` stay out of the lists of
-    /// [`TypedStorage`](dokit_storage::TypedStorage).
+    /// Keeps the name of the action under another key. Keys that begin with `__` stay out of the
+    /// lists of [`TypedStorage`](dokit_storage::TypedStorage).
     #[must_use]
     pub const fn key(mut self, key: &'static str) -> Self {
         self.key = key;
@@ -150,8 +152,8 @@ impl<A> ActionKey<A> {
         Ok(json.map(|json| decode(&key, &json)).transpose()?)
     }
 
-    /// Makes the [parked](Self::parked) action the one that is due now, with all its tries, and says whether
-    /// there was one. One commit.
+    /// Makes the [parked](Self::parked) action the one that is due now, with all its tries, and
+    /// says whether there was one. One commit.
     ///
     /// # Errors
     ///
@@ -210,7 +212,8 @@ impl<A> ActionKey<A> {
         Ok(at)
     }
 
-    /// The last step of a wake-up: the next time of this action, the note of the wake-up, the engine's alarm.
+    /// The last step of a wake-up: the next time of this action, the note of the wake-up, the
+    /// engine's alarm.
     async fn settle<T: Store>(
         &self,
         txn: &mut Transaction<'_, T>,
@@ -248,16 +251,16 @@ impl<A: Serialize + DeserializeOwned> ActionKey<A> {
         Ok(at)
     }
 
-    /// Runs the action that is due and clears its name, in one transaction. Call it when the engine's
-    /// alarm fires; late, early or twice does no harm.
+    /// Runs the action that is due and clears its name, in one transaction. Call it when the
+    /// engine's alarm fires; late, early or twice does no harm.
     ///
-    /// The name is cleared before the action runs, so an action may schedule the next one. A name that
-    /// was put under the key by hand, without [`schedule`](Self::schedule), is run at once.
+    /// The name is cleared before the action runs, so an action may schedule the next one. A name
+    /// that was put under the key by hand, without [`schedule`](Self::schedule), is run at once.
     ///
     /// # Errors
     ///
-    /// Only those of the storage: an action that fails is tried again later, and one that cannot run
-    /// is [parked](Self::parked), so that neither wakes the object without end.
+    /// Only those of the storage: an action that fails is tried again later, and one that cannot
+    /// run is [parked](Self::parked), so that neither wakes the object without end.
     pub async fn handle<T, F>(&self, store: &mut T, now: Timestamp, run: F) -> Result<Handled>
     where
         T: Store,
@@ -295,7 +298,7 @@ impl<A: Serialize + DeserializeOwned> ActionKey<A> {
                 return Ok(Handled::Parked { error });
             }
         };
-        let failure = match run(&mut txn, action).await {
+        let failure = match caught(run(&mut txn, action)).await {
             Ok(()) => {
                 self.settle(&mut txn, now, None).await?;
                 match txn.commit().await {

@@ -11,8 +11,8 @@ use crate::{
 
 /// Any number of jobs in one object, each a value of `A` and a time, over the engine's one alarm.
 ///
-/// It holds only settings, which stand in a constant; all that it knows of jobs is in the store that
-/// each operation is given.
+/// It holds only settings, which stand in a constant; all that it knows of jobs is in the store
+/// that each operation is given.
 ///
 /// | setting | default |
 /// |---|---|
@@ -25,21 +25,22 @@ use crate::{
 /// # The protocol
 ///
 /// Schedule at any time, in a call or in an action. When the engine's alarm fires, call
-/// [`run_due`](Self::run_due) with the time; called late, early or twice it does what is due at that time
-/// and no more. Each operation is one commit, and leaves the engine's alarm at the
+/// [`run_due`](Self::run_due) with the time; called late, early or twice it does what is due at
+/// that time and no more. Each operation is one commit, and leaves the engine's alarm at the
 /// earliest job, or at the earliest [`Deadline`](crate::Deadline), whichever comes first.
 ///
 /// # Ids
 ///
-/// [`schedule`](Self::schedule) makes an id that the object has not had since it was empty; it begins
-/// with `#`. The other forms take one of at most 512 bytes: scheduling again under it replaces the job, so that code which
-/// runs at each wake-up leaves one.
+/// [`schedule`](Self::schedule) makes an id that the object has not had since it was empty; it
+/// begins with `#`. The other forms take one of at most 512 bytes: scheduling again under it
+/// replaces the job, so that code which runs at each wake-up leaves one.
 ///
 /// # What is stored
 ///
-/// `A` as serde writes it, in JSON, so its variants may gain fields with a default, and a variant that is
-/// renamed keeps its old name by `#[serde(alias = "..")]`. A job whose action no longer decodes is
-/// [dead](Self::dead) when it falls due, and can be [revived](Self::revive) by a version that knows it.
+/// `A` as serde writes it, in JSON, so its variants may gain fields with a default, and a variant
+/// that is renamed keeps its old name by `#[serde(alias = "..")]`. A job whose action no longer
+/// decodes is [dead](Self::dead) when it falls due, and can be [revived](Self::revive) by a version
+/// that knows it.
 pub struct Alarms<A> {
     pub(crate) name: &'static str,
     pub(crate) retries: Retries,
@@ -86,18 +87,18 @@ impl<A> Alarms<A> {
         self
     }
 
-    /// The least time between two wake-ups that had something to do, and so the shortest interval of a
-    /// recurring job. What falls due sooner runs later. This bounds what a mistake can cost: an action
-    /// that always schedules itself for now wakes its object ten times a second by default, not
-    /// without a pause.
+    /// The least time between two wake-ups that had something to do, and so the shortest interval
+    /// of a recurring job. What falls due sooner runs later. This bounds what a mistake can cost:
+    /// an action that always schedules itself for now wakes its object ten times a second by
+    /// default, not without a pause.
     #[must_use]
     pub const fn least_interval(mut self, least: Duration) -> Self {
         self.least = least;
         self
     }
 
-    /// How many jobs one [`run_due`](Self::run_due) runs at most, so that a wake-up ends; the rest follow
-    /// in the next one. Zero counts as one.
+    /// How many jobs one [`run_due`](Self::run_due) runs at most, so that a wake-up ends; the rest
+    /// follow in the next one. Zero counts as one.
     #[must_use]
     pub const fn most_per_wake(mut self, most: usize) -> Self {
         self.most = if most == 0 { 1 } else { most };
@@ -191,8 +192,8 @@ impl<A> Alarms<A> {
 
     /// Takes a job back, and says whether there was one. One commit.
     ///
-    /// In an action, its own job is removed already, and the next run of a recurring one is there: to
-    /// cancel it ends the series.
+    /// In an action, its own job is removed already, and the next run of a recurring one is there:
+    /// to cancel it ends the series.
     pub async fn cancel<T: Store>(&self, store: &mut T, id: &str) -> Result<bool> {
         let mut txn = Transaction::begin(store);
         let existed = self.remove(&mut txn, id).await?;
@@ -203,8 +204,8 @@ impl<A> Alarms<A> {
         Ok(existed)
     }
 
-    /// Brings a job that is [dead](Self::dead) back to life, due at once and with all its tries, and
-    /// says whether there was one. One commit.
+    /// Brings a job that is [dead](Self::dead) back to life, due at once and with all its tries,
+    /// and says whether there was one. One commit.
     ///
     /// For a recurring job that has gone on meanwhile it brings the next run forward to now, beside
     /// those it has planned.
@@ -268,8 +269,8 @@ impl<A: Serialize + DeserializeOwned> Alarms<A> {
     /// Schedules `action` once under an id of the user's, in place of the job that has it, and
     /// answers the moment. One commit.
     ///
-    /// A duration counts from `now`: called again at each wake-up, it would never fall due. Call it where
-    /// the wait begins.
+    /// A duration counts from `now`: called again at each wake-up, it would never fall due. Call it
+    /// where the wait begins.
     ///
     /// # Errors
     ///
@@ -290,11 +291,11 @@ impl<A: Serialize + DeserializeOwned> Alarms<A> {
         Ok(at)
     }
 
-    /// Schedules `action` at a fixed interval, the first time one interval from `now`, and answers the
-    /// moment of the next run. One commit.
+    /// Schedules `action` at a fixed interval, the first time one interval from `now`, and answers
+    /// the moment of the next run. One commit.
     ///
-    /// May be called at each wake-up: a job that has this id and this interval keeps its rhythm, and
-    /// only its action is renewed.
+    /// May be called at each wake-up: a job that has this id and this interval keeps its rhythm,
+    /// and only its action is renewed.
     ///
     /// # Errors
     ///
@@ -314,24 +315,25 @@ impl<A: Serialize + DeserializeOwned> Alarms<A> {
             .await
     }
 
-    /// Schedules `action` by a cron expression in a time zone, and answers the moment of the next run.
-    /// One commit.
+    /// Schedules `action` by a cron expression in a time zone, and answers the moment of the next
+    /// run. One commit.
     ///
     /// The expression has five fields (minute, hour, day of month, month, day of week), or six with
-    /// seconds first, or seven with years last; `MON-FRI`, `*/15`, `L`, `#` and `@daily` are known. Where both
-    /// days are given, either will do. Prefer names of days to numbers, which mean different days elsewhere;
-    /// here 0 and 7 are Sunday. The zone is an IANA name such as `Europe/Berlin`, or `UTC`.
+    /// seconds first, or seven with years last; `MON-FRI`, `*/15`, `L`, `#` and `@daily` are known.
+    /// Where both days are given, either will do. Prefer names of days to numbers, which mean
+    /// different days elsewhere; here 0 and 7 are Sunday. The zone is an IANA name such as
+    /// `Europe/Berlin`, or `UTC`.
     ///
-    /// A time that the clock skips in spring runs at the end of the gap; one that it repeats in autumn
-    /// runs once, the first time, but `*` hours and minutes run through both.
+    /// A time that the clock skips in spring runs at the end of the gap; one that it repeats in
+    /// autumn runs once, the first time, but `*` hours and minutes run through both.
     ///
-    /// May be called at each wake-up: a job that has this id, expression and zone keeps its next run,
-    /// and only its action is renewed.
+    /// May be called at each wake-up: a job that has this id, expression and zone keeps its next
+    /// run, and only its action is renewed.
     ///
     /// # Errors
     ///
-    /// As [`schedule_as`](Self::schedule_as), and [`Error::InvalidCron`], also for an expression that never
-    /// fires.
+    /// As [`schedule_as`](Self::schedule_as), and [`Error::InvalidCron`], also for an expression
+    /// that never fires.
     #[cfg(feature = "cron")]
     pub async fn cron<T: Store>(
         &self,

@@ -20,12 +20,14 @@ pub(crate) const LEAST_INTERVAL: Duration = Duration::from_millis(100);
 /// A moment by a name, one of many that share the engine's one alarm.
 ///
 /// The engine's alarm always stands at the earliest of all deadlines, of the jobs of
-/// [`Alarms`](crate::Alarms) and of the action of an [`ActionKey`](crate::ActionKey), and moves in the same commit
-/// as they do. Whoever uses this crate in an object sets no alarm beside it: it would be replaced.
+/// [`Alarms`](crate::Alarms) and of the action of an [`ActionKey`](crate::ActionKey), and moves in
+/// the same commit as they do. Whoever uses this crate in an object sets no alarm beside it: it
+/// would be replaced.
 ///
-/// When the time has come the object is woken. [`take`](Self::take) then says so once, and forgets the
-/// deadline. A deadline that is due and that nobody takes is woken for again after 2 s, 4 s and so on
-/// up to an hour, so that a crash does not lose it and a forgotten one does not keep the object busy.
+/// When the time has come the object is woken. [`take`](Self::take) then says so once, and forgets
+/// the deadline. A deadline that is due and that nobody takes is woken for again after 2 s, 4 s and
+/// so on up to an hour, so that a crash does not lose it and a forgotten one does not keep the
+/// object busy.
 ///
 /// ```
 /// use dokit_alarms::Deadline;
@@ -59,7 +61,8 @@ impl Deadline {
     }
 
     /// The deadline of a name that is known only when the program runs. There should be a handful:
-    /// all deadlines of an object are stored in one value. For more there is [`Alarms`](crate::Alarms).
+    /// all deadlines of an object are stored in one value. For more there is
+    /// [`Alarms`](crate::Alarms).
     #[must_use]
     pub fn named(name: impl Into<String>) -> Self {
         Self {
@@ -94,8 +97,8 @@ impl Deadline {
 
     /// Forgets it and answers its moment, if that has come; else `None`. One commit.
     ///
-    /// Call it in a [`Transaction`] together with what is to be done, so that both are durable or neither is.
-    /// Too early, or a second time, it only sees to the engine's alarm.
+    /// Call it in a [`Transaction`] together with what is to be done, so that both are durable or
+    /// neither is. Too early, or a second time, it only sees to the engine's alarm.
     pub async fn take<T: Store>(&self, store: &mut T, now: Timestamp) -> Result<Option<Timestamp>> {
         let slot = self.slot();
         let mut txn = Transaction::begin(store);
@@ -118,9 +121,9 @@ impl Deadline {
 
 /// Wakes the object once, after a while or at a moment, and answers the moment. One commit.
 ///
-/// This is the plain form, for an object whose `alarm` method knows by itself what to do. It replaces the
-/// moment that it was called with before, and nothing else: other deadlines and jobs of the object
-/// keep theirs.
+/// This is the plain form, for an object whose `alarm` method knows by itself what to do. It
+/// replaces the moment that it was called with before, and nothing else: other deadlines and jobs
+/// of the object keep theirs.
 ///
 /// # Errors
 ///
@@ -302,8 +305,8 @@ impl Table {
         others.any(|(_, entry)| entry.due() <= now)
     }
 
-    /// Forgets a wake-up that lies ahead, which means that the clock was set back; else nothing could
-    /// wake the object until the clock has come there again.
+    /// Forgets a wake-up that lies ahead, which means that the clock was set back; else nothing
+    /// could wake the object until the clock has come there again.
     pub(crate) fn forget_future(&mut self, now: Timestamp) {
         if self.woke.is_some_and(|woke| woke > now) {
             self.woke = None;
@@ -311,8 +314,8 @@ impl Table {
         }
     }
 
-    /// Writes the table and moves the engine's alarm to the earliest deadline, where they are not so
-    /// already. After the transaction deleted everything, nothing is left to remember.
+    /// Writes the table and moves the engine's alarm to the earliest deadline, where they are not
+    /// so already. After the transaction deleted everything, nothing is left to remember.
     pub(crate) async fn write<T: Store>(&self, txn: &mut Transaction<'_, T>) -> Result<()> {
         let stored = txn.get(TABLE).await?;
         let forgotten = txn.batch().deletes_all() && stored.is_none() && self.deadlines.is_empty();

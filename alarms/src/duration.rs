@@ -110,8 +110,8 @@ pub enum DurationError {
 
 /// Reads a duration such as `30s`, `5m`, `1h`, `2d`, `1w`, `500ms`, `1h30m` or `1h 30m`.
 ///
-/// Each part is a number, a fraction allowed, and a unit: `ns`, `us`, `ms`, `s`, `m`, `h`, `d`, `w`, or
-/// one of the longer names that humantime reads (`sec`, `minutes`, ..). A day has 24 hours.
+/// Each part is a number, a fraction allowed, and a unit: `ns`, `us`, `ms`, `s`, `m`, `h`, `d`,
+/// `w`, or one of the longer names that humantime reads (`sec`, `minutes`, ..). A day has 24 hours.
 ///
 /// # Errors
 ///

@@ -2,7 +2,8 @@ use dokit_storage::Timestamp;
 
 use crate::DurationError;
 
-/// Why an operation on alarms failed. Nothing was written, unless the storage's error says otherwise.
+/// Why an operation on alarms failed. Nothing was written, unless the storage's error says
+/// otherwise.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
@@ -22,7 +23,8 @@ pub enum Error {
     InvalidInterval {
         /// The time between two runs.
         interval: String,
-        /// The shortest that is allowed: see [`Alarms::least_interval`](crate::Alarms::least_interval).
+        /// The shortest that is allowed: see
+        /// [`Alarms::least_interval`](crate::Alarms::least_interval).
         least: String,
     },
     /// An id that no alarm can have.

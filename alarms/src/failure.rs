@@ -7,8 +7,8 @@ const LONGEST_TEXT: usize = 1024;
 
 /// Why an action failed, as text, and whether it is worth another try.
 ///
-/// Every error becomes one by `?`, and so do `String` and `&str`. It keeps the error's text followed
-/// by its causes', cut at 1,024 bytes, since that is all that can be stored.
+/// Every error becomes one by `?`, and so do `String` and `&str`. It keeps the error's text
+/// followed by its causes', cut at 1,024 bytes, since that is all that can be stored.
 ///
 /// ```
 /// use dokit_alarms::Failure;

@@ -4,6 +4,7 @@ extern crate self as dokit_alarms;
 
 mod action_key;
 mod alarms;
+mod caught;
 #[cfg(feature = "cron")]
 mod cron;
 mod deadline;

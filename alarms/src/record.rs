@@ -4,8 +4,8 @@ use serde_json::value::RawValue;
 
 use crate::{Error, Missed, Repeat, Result, error::cut};
 
-/// The room kept beside an action for what changes while it is tried: the counts and the last error,
-/// whose text may grow sixfold by escaping.
+/// The room kept beside an action for what changes while it is tried: the counts and the last
+/// error, whose text may grow sixfold by escaping.
 const RESERVE: usize = 8192;
 
 /// The longest id, in bytes.
@@ -46,7 +46,8 @@ pub(crate) struct Grave {
 pub enum Cause {
     /// Its action failed as often as it may, or said that another try is no use.
     Failed,
-    /// This program has no such action, or cannot tell its next time: it was made by another version of it.
+    /// This program has no such action, or cannot tell its next time: it was made by another
+    /// version of it.
     Unreadable,
 }
 

@@ -11,8 +11,8 @@ const MOST_RUNS: u32 = 100;
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 #[non_exhaustive]
 pub enum Repeat {
-    /// At a fixed interval, counted from when it was scheduled. A run that is late or fails does not
-    /// move the later ones.
+    /// At a fixed interval, counted from when it was scheduled. A run that is late or fails does
+    /// not move the later ones.
     Every(Duration),
     /// By a cron expression.
     Cron {
@@ -25,8 +25,8 @@ pub enum Repeat {
 
 /// What happens to the runs of a recurring job that were missed, because nothing ran at their time.
 ///
-/// A run that failed and is tried again is not a missed one: it is tried as [`Retries`](crate::Retries)
-/// say.
+/// A run that failed and is tried again is not a missed one: it is tried as
+/// [`Retries`](crate::Retries) say.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 #[non_exhaustive]
@@ -39,7 +39,8 @@ pub enum Missed {
         /// How late a run may be.
         grace: Duration,
     },
-    /// Each is run, the earliest first, but no more than the last `at_most`, and never more than 100.
+    /// Each is run, the earliest first, but no more than the last `at_most`, and never more than
+    /// 100.
     RunAll {
         /// How many to run; zero counts as one.
         at_most: u32,
@@ -148,8 +149,8 @@ impl Repeat {
                 planned.as_millis() + passed_over * step,
             ));
         }
-        // Cron runs can be walked forward only. Look back from now over a span that doubles until it
-        // holds enough of them, so that a year of missed minutes is not walked through.
+        // Cron runs can be walked forward only. Look back from now over a span that doubles until
+        // it holds enough of them, so that a year of missed minutes is not walked through.
         let mut span = Duration::from_secs(60);
         loop {
             let start = now.saturating_sub(span).max(planned);

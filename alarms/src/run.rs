@@ -3,6 +3,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Alarms, Failure, Result,
+    caught::caught,
     deadline::Table,
     failure::Advice,
     record::{Cause, Grave, Record},
@@ -30,8 +31,8 @@ pub struct Due<A> {
 pub struct Report {
     /// The jobs, in the order in which they ran.
     pub ran: Vec<Ran>,
-    /// The names of the [`Deadline`](crate::Deadline)s that are due: [`take`](crate::Deadline::take)
-    /// them now. One that nobody takes is reported again.
+    /// The names of the [`Deadline`](crate::Deadline)s that are due:
+    /// [`take`](crate::Deadline::take) them now. One that nobody takes is reported again.
     pub deadlines: Vec<String>,
     /// Whether jobs are due that did not run, because this wake-up had run as many as it may.
     pub more: bool,
@@ -88,13 +89,14 @@ impl<A: Serialize + DeserializeOwned> Alarms<A> {
     /// Runs what is due at `now`, and leaves the engine's alarm at what comes next.
     ///
     /// Jobs run one after another in the order of their time, those of one time in the order of
-    /// their ids. Each has a [`Transaction`] of its own on the store: what its action wrote there, the
-    /// removal of the job (or the next run of a recurring one) and the engine's alarm are one commit.
-    /// The job is removed before its action runs, so an action may schedule under its own id, or
-    /// cancel the series it is part of. Jobs that an action adds run too, where they are due.
+    /// their ids. Each has a [`Transaction`] of its own on the store: what its action wrote there,
+    /// the removal of the job (or the next run of a recurring one) and the engine's alarm are one
+    /// commit. The job is removed before its action runs, so an action may schedule under its own
+    /// id, or cancel the series it is part of. Jobs that an action adds run too, where they are
+    /// due.
     ///
-    /// An action that fails leaves nothing but a note of its failure and the time of the next try, and
-    /// does not stop the jobs after it. A panic in an action is not caught: jobs before it are
+    /// An action that fails leaves nothing but a note of its failure and the time of the next try,
+    /// and does not stop the jobs after it. A panic in an action is not caught: jobs before it are
     /// committed, and it counts as no try.
     ///
     /// `run` is cloned for each job, so it may borrow what it reads. One that changes what it
@@ -132,8 +134,8 @@ impl<A: Serialize + DeserializeOwned> Alarms<A> {
     /// engine's alarm at what comes next. `None` where nothing is due.
     ///
     /// This is the step that `run_due` repeats, for an action that changes what it captures, or an
-    /// engine that does something between jobs. Whoever repeats it counts: jobs that always schedule
-    /// themselves for `now` are due without end.
+    /// engine that does something between jobs. Whoever repeats it counts: jobs that always
+    /// schedule themselves for `now` are due without end.
     ///
     /// # Errors
     ///
@@ -180,7 +182,7 @@ impl<A: Serialize + DeserializeOwned> Alarms<A> {
             }
         };
         let planned = due.planned;
-        let failure = match run(&mut txn, due).await {
+        let failure = match caught(run(&mut txn, due)).await {
             Ok(()) => {
                 self.settle(&mut txn, now).await?;
                 match txn.commit().await {
@@ -405,8 +407,8 @@ impl<A> Alarms<A> {
         Ok(txn.commit(batch).await?)
     }
 
-    /// The last step of each commit of a wake-up: notes it, and moves the engine's alarm to where the
-    /// jobs are now.
+    /// The last step of each commit of a wake-up: notes it, and moves the engine's alarm to where
+    /// the jobs are now.
     async fn settle<T: Store>(&self, txn: &mut Transaction<'_, T>, now: Timestamp) -> Result<()> {
         let slot = self.slot();
         let earliest = self.earliest(txn).await?;

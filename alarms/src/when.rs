@@ -6,9 +6,9 @@ use crate::{DurationError, Error, Result, format_duration, parse_duration};
 
 /// When an alarm is due: after a while, or at a moment.
 ///
-/// What takes an `impl Into<When>` takes a text (`"5m"`, see [`parse_duration`]), a
-/// [`Duration`] and a [`Timestamp`]. A moment that has passed, and [`Duration::ZERO`], mean as soon as
-/// possible. The text of a duration is read when it is used, so that a wrong one is that operation's error.
+/// What takes an `impl Into<When>` takes a text (`"5m"`, see [`parse_duration`]), a [`Duration`]
+/// and a [`Timestamp`]. A moment that has passed, and [`Duration::ZERO`], mean as soon as possible.
+/// The text of a duration is read when it is used, so that a wrong one is that operation's error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct When(Form);
 
@@ -35,8 +35,8 @@ impl When {
     ///
     /// # Errors
     ///
-    /// [`Error::Duration`] for a text that is no duration, [`Error::InvalidTime`] for a moment that no
-    /// alarm can be set for: in 1970 or before, or after 2188.
+    /// [`Error::Duration`] for a text that is no duration, [`Error::InvalidTime`] for a moment that
+    /// no alarm can be set for: in 1970 or before, or after 2188.
     pub fn resolve(&self, now: Timestamp) -> Result<Timestamp> {
         let at = match &self.0 {
             Form::At(at) => *at,

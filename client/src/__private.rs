@@ -9,8 +9,8 @@ use serde::{
 };
 use serde_json::value::{RawValue, to_raw_value};
 
-pub use crate::arguments::Arguments;
-use crate::{ErrorReply, Failure, Method, RpcError};
+pub use crate::arguments::{Arguments, ArgumentsOut};
+use crate::{CallError, Caller, ErrorReply, Failure, Method, RpcError, Transport};
 
 /// What a method returns, also where its type is an alias of `Result`.
 pub trait Returned {
@@ -23,10 +23,36 @@ impl<V, E> Returned for Result<V, E> {
     type Error = E;
 }
 
+/// What can cross the wire in either direction.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot cross the wire",
+    label = "not both `Serialize` and `DeserializeOwned`",
+    note = "derive both: `#[derive(serde::Serialize, serde::Deserialize)]`"
+)]
+pub trait Wire: Serialize + DeserializeOwned {}
+
+// So that the compiler tells of this trait, which says what to do, and not of serde's.
+#[diagnostic::do_not_recommend]
+impl<T: Serialize + DeserializeOwned> Wire for T {}
+
+/// A value of which it is asked at this place, and at no other, whether it can cross the wire.
+pub fn wire<V: Wire>(value: &V) -> impl Serialize + use<'_, V> {
+    value
+}
+
 /// The answer to a call as JSON text.
-pub fn answer<V: Serialize, E: RpcError>(result: Result<V, E>) -> Result<String, Failure> {
+pub fn answer<V: Wire, E: RpcError>(result: Result<V, E>) -> Result<String, Failure> {
     let value = result.map_err(|error| Failure::Method(error.to_reply()))?;
     serde_json::to_string(&value).map_err(|error| Failure::Method(ErrorReply::internal(&error)))
+}
+
+/// Calls a method with arguments that are written.
+pub async fn call<T: Transport, V: Wire, E: RpcError>(
+    caller: &Caller<T>,
+    written: ArgumentsOut,
+) -> Result<V, CallError<E>> {
+    let method = written.method();
+    caller.call(method, written.finish()).await
 }
 
 /// A method that cannot be called this way.
@@ -44,8 +70,8 @@ impl FieldsOut {
     }
 
     #[must_use]
-    pub fn with(mut self, name: &'static str, value: &impl Serialize) -> Self {
-        self.0.push((name, to_raw_value(value)));
+    pub fn with(mut self, name: &'static str, value: impl Serialize) -> Self {
+        self.0.push((name, to_raw_value(&value)));
         self
     }
 }
@@ -70,14 +96,14 @@ impl FieldsIn {
         reply.details().map(Self)
     }
 
-    pub fn get<V: DeserializeOwned>(&self, name: &str) -> Option<V> {
+    pub fn get<V: Wire>(&self, name: &str) -> Option<V> {
         let json = self.0.get(name).map_or("null", |value| value.get());
         serde_json::from_str(json).ok()
     }
 }
 
 /// The one unnamed field of an error, on its way in. An empty one was not written.
-pub fn field<V: DeserializeOwned>(reply: &ErrorReply) -> Option<V> {
+pub fn field<V: Wire>(reply: &ErrorReply) -> Option<V> {
     serde_json::from_str(reply.details_json().unwrap_or("null")).ok()
 }
 

@@ -1,11 +1,13 @@
-//! Reads the arguments of a call: a JSON array, one value after the other.
+//! The arguments of a call, read and written: a JSON array, one value after the other.
 
 use std::vec;
 
-use serde::de::DeserializeOwned;
 use serde_json::value::RawValue;
 
-use crate::{__private::FieldsOut, ErrorReply, Failure, Method};
+use crate::{
+    __private::{FieldsOut, Wire},
+    CallError, ErrorReply, Failure, Method,
+};
 
 /// The arguments of one call, on their way to the method.
 #[derive(Debug)]
@@ -54,7 +56,7 @@ impl<'a> Arguments<'a> {
 
     /// The next argument as a `V`, which the error calls `expected`. One that was left out at the end
     /// is what `null` is.
-    pub fn next<V: DeserializeOwned>(&mut self, expected: &'static str) -> Result<V, Failure> {
+    pub fn next<V: Wire>(&mut self, expected: &'static str) -> Result<V, Failure> {
         let at = self.at;
         self.at += 1;
         let name = self.method.arguments().get(at).copied().unwrap_or_default();
@@ -66,10 +68,10 @@ impl<'a> Arguments<'a> {
                 ))
                 .with_details(
                     FieldsOut::new()
-                        .with("method", &self.method.name())
-                        .with("argument", &at)
-                        .with("name", &name)
-                        .with("expected", &expected),
+                        .with("method", self.method.name())
+                        .with("argument", at)
+                        .with("name", name)
+                        .with("expected", expected),
                 ),
             )
         };
@@ -89,7 +91,7 @@ impl<'a> Arguments<'a> {
 }
 
 /// Reads one value. The place in its text is told only where it has parts.
-fn read_value<V: DeserializeOwned>(json: &str) -> Result<V, String> {
+fn read_value<V: Wire>(json: &str) -> Result<V, String> {
     serde_json::from_str(json).map_err(|error| {
         if json.starts_with(['{', '[']) {
             error.to_string()
@@ -124,8 +126,52 @@ fn refused(method: &Method, message: String) -> Failure {
     Failure::Refused(
         ErrorReply::invalid_arguments(message).with_details(
             FieldsOut::new()
-                .with("method", &method.name())
-                .with("arguments", &method.arguments()),
+                .with("method", method.name())
+                .with("arguments", method.arguments()),
         ),
     )
+}
+
+/// The arguments of one call, on their way to the wire.
+#[derive(Debug)]
+pub struct ArgumentsOut {
+    method: &'static Method,
+    given: usize,
+    json: Vec<u8>,
+}
+
+impl ArgumentsOut {
+    /// None yet.
+    pub fn new(method: &'static Method) -> Self {
+        Self {
+            method,
+            given: 0,
+            json: vec![b'['],
+        }
+    }
+
+    /// Adds the next argument.
+    pub fn push<V: Wire, E>(&mut self, value: &V) -> Result<(), CallError<E>> {
+        if self.given > 0 {
+            self.json.push(b',');
+        }
+        let argument = self.method.arguments().get(self.given).copied();
+        self.given += 1;
+        serde_json::to_writer(&mut self.json, value).map_err(|source| CallError::Encode {
+            method: self.method.name(),
+            argument: argument.unwrap_or_default(),
+            source: source.into(),
+        })
+    }
+
+    pub(crate) fn method(&self) -> &'static Method {
+        self.method
+    }
+
+    /// The whole array.
+    pub(crate) fn finish(mut self) -> String {
+        self.json.push(b']');
+        // JSON is UTF-8: serde_json writes nothing else.
+        String::from_utf8(self.json).unwrap_or_default()
+    }
 }

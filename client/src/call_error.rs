@@ -48,10 +48,12 @@ pub enum CallError<E> {
         /// How it came to it.
         tried: Tried,
     },
-    /// The arguments have no JSON form. Nothing was sent.
+    /// An argument has no JSON form. Nothing was sent.
     Encode {
         /// The method's name on the wire.
         method: &'static str,
+        /// The argument's name.
+        argument: &'static str,
         /// What the serializer said.
         source: Source,
     },
@@ -205,9 +207,9 @@ impl<E: fmt::Display> fmt::Display for CallError<E> {
                     tried.method
                 )
             }
-            Self::Encode { method, .. } => {
-                write!(f, "call {method:?}: the arguments have no json form")
-            }
+            Self::Encode {
+                method, argument, ..
+            } => write!(f, "call {method:?}: argument {argument:?} has no json form"),
             Self::PayloadTooLarge {
                 method,
                 bytes,

@@ -1,6 +1,6 @@
 use std::{sync::Arc, time::Duration};
 
-use serde::{Serialize, de::DeserializeOwned};
+use serde::de::DeserializeOwned;
 use tracing::Instrument;
 
 use crate::{
@@ -79,35 +79,10 @@ impl<T> Caller<T> {
         self.timer = Some(Arc::new(timer));
         self
     }
-
-    /// Writes arguments, given as a tuple or an array, as JSON.
-    ///
-    /// # Errors
-    ///
-    /// [`CallError::Encode`] and [`CallError::PayloadTooLarge`].
-    pub fn encode<E>(
-        &self,
-        method: &'static Method,
-        arguments: &impl Serialize,
-    ) -> Result<String, CallError<E>> {
-        let method = method.name();
-        let json = serde_json::to_string(arguments).map_err(|source| CallError::Encode {
-            method,
-            source: source.into(),
-        })?;
-        if json.len() > PAYLOAD_BYTES {
-            return Err(CallError::PayloadTooLarge {
-                method,
-                bytes: json.len(),
-                limit: PAYLOAD_BYTES,
-            });
-        }
-        Ok(json)
-    }
 }
 
 impl<T: Transport> Caller<T> {
-    /// Calls a method with arguments that are a JSON array.
+    /// Calls a method with arguments that are the text of a JSON array.
     ///
     /// # Errors
     ///
@@ -117,6 +92,13 @@ impl<T: Transport> Caller<T> {
         method: &'static Method,
         arguments: String,
     ) -> Result<R, CallError<E>> {
+        if arguments.len() > PAYLOAD_BYTES {
+            return Err(CallError::PayloadTooLarge {
+                method: method.name(),
+                bytes: arguments.len(),
+                limit: PAYLOAD_BYTES,
+            });
+        }
         let span = tracing::debug_span!("dokit.call", method = method.name());
         self.attempts(method, arguments).instrument(span).await
     }
@@ -154,7 +136,9 @@ impl<T: Transport> Caller<T> {
             may_have_run |= error.may_have_run();
             error.tried(attempts, may_have_run);
             let safe = !may_have_run || method.is_idempotent() || self.idempotency_key.is_some();
-            if !safe || !error.is_retryable() {
+            // Whatever a coarse timer says is left of it.
+            let over = matches!(error, CallError::DeadlineExceeded { .. });
+            if over || !safe || !error.is_retryable() {
                 return Err(error);
             }
             let pause = pauses.as_mut().and_then(Iterator::next);

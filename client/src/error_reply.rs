@@ -165,11 +165,7 @@ impl ErrorReply {
                 known.join(", ")
             ),
         )
-        .with_details(
-            FieldsOut::new()
-                .with("method", &method)
-                .with("known", &known),
-        )
+        .with_details(FieldsOut::new().with("method", method).with("known", known))
     }
 
     /// [`code::METHOD_NOT_ALLOWED`]: a method asked for with a verb that is not POST.
@@ -181,8 +177,8 @@ impl ErrorReply {
         )
         .with_details(
             FieldsOut::new()
-                .with("method", &method)
-                .with("allowed", &["POST"]),
+                .with("method", method)
+                .with("allowed", ["POST"]),
         )
     }
 
@@ -198,8 +194,8 @@ impl ErrorReply {
         )
         .with_details(
             FieldsOut::new()
-                .with("namespace", &namespace)
-                .with("known", &known),
+                .with("namespace", namespace)
+                .with("known", known),
         )
     }
 
@@ -235,7 +231,7 @@ impl ErrorReply {
             code::NAME_TOO_LONG,
             format!("the object's name is {bytes} bytes; the limit is {limit}"),
         )
-        .with_details(FieldsOut::new().with("bytes", &bytes).with("limit", &limit))
+        .with_details(FieldsOut::new().with("bytes", bytes).with("limit", limit))
     }
 
     /// [`code::PAYLOAD_TOO_LARGE`], with the limit in bytes.
@@ -245,7 +241,7 @@ impl ErrorReply {
             code::PAYLOAD_TOO_LARGE,
             format!("the body is over the limit of {limit} bytes"),
         )
-        .with_details(FieldsOut::new().with("limit", &limit))
+        .with_details(FieldsOut::new().with("limit", limit))
     }
 
     /// [`code::INVALID_IDEMPOTENCY_KEY`], with both lengths in bytes.
@@ -255,7 +251,7 @@ impl ErrorReply {
             code::INVALID_IDEMPOTENCY_KEY,
             format!("the idempotency key is {bytes} bytes; it has to be 1 to {limit}"),
         )
-        .with_details(FieldsOut::new().with("bytes", &bytes).with("limit", &limit))
+        .with_details(FieldsOut::new().with("bytes", bytes).with("limit", limit))
     }
 
     /// [`code::IDEMPOTENCY_CONFLICT`].
@@ -265,7 +261,7 @@ impl ErrorReply {
             code::IDEMPOTENCY_CONFLICT,
             format!("idempotency key {key:?} was used for another call"),
         )
-        .with_details(FieldsOut::new().with("key", &key))
+        .with_details(FieldsOut::new().with("key", key))
     }
 
     /// [`code::UNAUTHORIZED`].

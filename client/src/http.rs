@@ -1,6 +1,6 @@
 //! The transport over HTTP. Nothing of reqwest is seen outside.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc};
 
 use reqwest::{Client, Response, Url};
 
@@ -198,7 +198,7 @@ fn client() -> Result<Client, reqwest::Error> {
     // A redirected POST would run somewhere else, or become a GET.
     Client::builder()
         .redirect(reqwest::redirect::Policy::none())
-        .connect_timeout(Duration::from_secs(10))
+        .connect_timeout(std::time::Duration::from_secs(10))
         .build()
 }
 

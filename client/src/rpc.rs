@@ -56,8 +56,7 @@
 ///
 /// # What a method may be
 ///
-/// An `async fn` of `&self` or `&mut self`, with up to 16 owned arguments that are `Serialize` and
-/// `DeserializeOwned`, which returns `Result<V, E>` with a `V` that is both too and an `E` that is
+/// An `async fn` of `&self` or `&mut self`, with owned arguments that are `Serialize` and `DeserializeOwned`, which returns `Result<V, E>` with a `V` that is both too and an `E` that is
 /// an [`RpcError`](trait@crate::RpcError); an alias such as `type Result<V> = ..` will do. `Option`s
 /// at the end may be left out by a caller. It has no generics and no reserved name: `fetch`, `connect`,
 /// `alarm`, `dup`, `constructor`, `websocket_message`, `websocket_close`, `websocket_error`, what

@@ -42,7 +42,7 @@ impl Api for Object {
 }
 
 fn call(method: &str, arguments: &str) -> Result<String, Failure> {
-    let method = find_method(ApiServer::METHODS, method).unwrap();
+    let method = find_method(ApiServer::METHODS, method).map_err(Failure::Refused)?;
     block_on(ApiServer::call_exclusive(
         &mut Object,
         method,

@@ -66,7 +66,8 @@ fn trip(error: &OrderError) -> CallError<OrderError> {
     let mock = MockTransport::new();
     mock.fail_once("buy", error);
     let client = OrdersClient::new(mock);
-    block_on(client.buy("hat".to_owned())).unwrap_err()
+    let result = block_on(client.buy("hat".to_owned()));
+    result.expect_err("the mock answers an error")
 }
 
 #[test]
@@ -406,7 +407,7 @@ fn what_cannot_be_sent_is_refused_before_it_is() {
     let error = block_on(large.keyed([((1, 2), 3)].into())).unwrap_err();
     assert_eq!(
         error.to_string(),
-        r#"call "keyed": the arguments have no json form"#
+        r#"call "keyed": argument "map" has no json form"#
     );
     assert_eq!(error.source().unwrap().to_string(), "key must be a string");
     assert!(mock.requests().is_empty());

@@ -14,4 +14,7 @@ mod probe;
 pub mod store;
 
 pub use engine::{Engine, Session};
-pub use probe::{Fired, Kinds, Probe, ProbeApi, ProbeApiClient, ProbeApiServer};
+pub use probe::{
+    Fired, Kinds, Plain, PlainApi, PlainApiClient, PlainApiServer, Probe, ProbeApi, ProbeApiClient,
+    ProbeApiServer,
+};

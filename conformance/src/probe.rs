@@ -7,7 +7,7 @@ use std::{
     task::Poll,
 };
 
-use dokit_client::rpc;
+use dokit_client::{Namespace, rpc};
 use dokit_object::{
     Alarm, Context, DurableObject, Error, Request, Response, Result, durable_object,
 };
@@ -90,6 +90,8 @@ pub trait ProbeApi {
     async fn fired(&self) -> Result<Vec<Fired>, Error>;
     /// How often an alarm that was given up was tried.
     async fn given_up(&self) -> Result<Option<u32>, Error>;
+    /// Has another probe call the next, and so on: "done" from the last, or the code of what stopped it.
+    async fn call_along(&mut self, names: Vec<String>) -> Result<String, Error>;
     /// Calls another probe.
     async fn increment_other(&mut self, name: String, by: u64) -> Result<u64, Error>;
 }
@@ -284,8 +286,19 @@ impl ProbeApi for Probe {
         Ok(self.ctx.failed_alarm().await?.map(|failed| failed.tries))
     }
 
+    async fn call_along(&mut self, mut names: Vec<String>) -> Result<String, Error> {
+        if names.is_empty() {
+            return Ok("done".to_owned());
+        }
+        let next = names.remove(0);
+        let next = ProbeApiClient::new(self.ctx.namespace::<Self>().get_by_name(&next));
+        match next.call_along(names).await {
+            Ok(told) => Ok(told),
+            Err(error) => Ok(error.code().unwrap_or_default().into_owned()),
+        }
+    }
+
     async fn increment_other(&mut self, name: String, by: u64) -> Result<u64, Error> {
-        use dokit_client::Namespace as _;
         let other = ProbeApiClient::new(self.ctx.namespace::<Self>().get_by_name(&name));
         match other.increment(by).await {
             Ok(count) => Ok(count),
@@ -324,4 +337,30 @@ async fn yield_now() {
         Poll::Pending
     })
     .await;
+}
+
+/// What the plain object can be asked.
+#[rpc]
+pub trait PlainApi {
+    /// Answers `pong`.
+    async fn ping(&self) -> Result<String, Error>;
+}
+
+/// An object that has methods, and neither `fetch` nor alarms.
+#[derive(Debug)]
+pub struct Plain;
+
+#[durable_object]
+impl DurableObject for Plain {
+    type Api = PlainApiServer;
+
+    async fn new(_: Context) -> Result<Self> {
+        Ok(Self)
+    }
+}
+
+impl PlainApi for Plain {
+    async fn ping(&self) -> Result<String, Error> {
+        Ok("pong".to_owned())
+    }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use dokit_client::Namespace;
-use dokit_conformance::{Engine, Probe, Session, engine, for_each_engine_case};
+use dokit_conformance::{Engine, Plain, Probe, Session, engine, for_each_engine_case};
 use dokit_object::{
     Request, Response,
     testing::{TestHost, block_on},
@@ -13,7 +13,7 @@ struct Kit(TestHost);
 
 impl Kit {
     fn new() -> Self {
-        Self(TestHost::new().object::<Probe>())
+        Self(TestHost::new().object::<Probe>().object::<Plain>())
     }
 }
 

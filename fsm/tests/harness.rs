@@ -210,6 +210,59 @@ fn memory_that_outlives_a_failed_step_is_found_and_shrunk_to_three_steps() {
     }
 }
 
+/// Writes over what the machine stored.
+struct Meddling(fn(&mut serde_json::Value), &'static str);
+
+impl Hooks<State, Event> for Meddling {
+    type Error = Error;
+
+    async fn on_entry(
+        &self,
+        _: &Transition<'_, State, Event>,
+        store: &mut impl Store,
+    ) -> Result<(), Error> {
+        let Self(meddle, key) = self;
+        let json = store.get(key).await?.unwrap_or_default();
+        let mut value = decode(key, &json)?;
+        meddle(&mut value);
+        let mut batch = Batch::new();
+        batch.put(*key, value.to_string());
+        store.commit(batch).await
+    }
+}
+
+#[test]
+fn whatever_is_stored_and_differs_from_the_table_is_found() {
+    let record = "__fsm:order";
+    let first = "__fsm:order:history:00000000000000000001";
+    for (meddling, reason) in [
+        (
+            Meddling(|it| it["state"] = "Done".into(), record),
+            "the stored state is Done; the table says ",
+        ),
+        (
+            Meddling(|it| it["deadline"] = 1.into(), record),
+            "the stored deadline is Some(Timestamp(1)); the table says Some(",
+        ),
+        (
+            Meddling(|it| it["event"] = "bribe".into(), first),
+            "the stored history is ",
+        ),
+        (
+            Meddling(|it| it["name"] = "lost".into(), record),
+            "the record does not read: record \"__fsm:order\" is in the unknown state \"lost\"",
+        ),
+    ] {
+        let harness = Harness::new(ORDER.persisted().hooks(meddling), events());
+        let counterexample = harness.seed(1).check().unwrap_err();
+        assert_eq!(counterexample.steps.len(), 1, "{counterexample}");
+        assert!(
+            counterexample.reason.starts_with(reason),
+            "{counterexample}"
+        );
+    }
+}
+
 #[test]
 fn a_broken_invariant_shrinks_to_the_shortest_walk_with_the_simplest_events() {
     for seed in 0..4 {

@@ -1,40 +1,13 @@
 //! `#[rpc]`: one trait becomes the client and the dispatcher.
 
+mod read;
+
 use proc_macro2::{Delimiter, Span, TokenStream, TokenTree};
 use quote::{ToTokens, format_ident, quote, quote_spanned};
-use syn::{
-    Attribute, Block, Error, FnArg, GenericArgument, Ident, ItemTrait, LitStr, Pat, Path,
-    PathArguments, ReceiverKind, Result, ReturnType, TraitItem, TraitItemFn, Type, ext::IdentExt,
-    parse::Parser, spanned::Spanned,
-};
+use syn::{Block, Error, Ident, ItemTrait, Result, Type, ext::IdentExt, spanned::Spanned};
 
-use crate::{case::Case, path::crate_path};
-
-/// Names that the platform, the host or the generated client has a use for. They are compared
-/// without underscores and in lower case, so that every spelling is found.
-const RESERVED: [&str; 18] = [
-    "alarm",
-    "connect",
-    "constructor",
-    "dup",
-    "fetch",
-    "new",
-    "then",
-    "tojson",
-    "tostring",
-    "valueof",
-    "websocketclose",
-    "websocketerror",
-    "websocketmessage",
-    "withdeadline",
-    "withidempotencykey",
-    "withretry",
-    "withtimer",
-    "withtraceparent",
-];
-
-/// The longest tuple that serde writes.
-const ARGUMENTS: usize = 16;
+use self::read::{Api, Method, Options, is_option, result_arguments};
+use crate::path::crate_path;
 
 pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenStream> {
     let options = Options::parse(attribute)?;
@@ -48,86 +21,7 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
     Ok(quote!(#the_trait #server #client))
 }
 
-/// What stands in `#[rpc(..)]` above the trait.
-#[derive(Default)]
-struct Options {
-    krate: Option<Path>,
-    rename_all: Option<Case>,
-}
-
-impl Options {
-    fn parse(attribute: TokenStream) -> Result<Self> {
-        let mut options = Self::default();
-        syn::meta::parser(|meta| {
-            if meta.path.is_ident("crate") {
-                options.krate = Some(meta.value()?.parse()?);
-            } else if meta.path.is_ident("rename_all") {
-                options.rename_all = Some(Case::parse(&meta.value()?.parse()?)?);
-            } else {
-                return Err(meta.error("unknown option; expected `rename_all` or `crate`"));
-            }
-            Ok(())
-        })
-        .parse2(attribute)?;
-        Ok(options)
-    }
-}
-
-/// The trait, read.
-struct Api<'a> {
-    item: &'a ItemTrait,
-    methods: Vec<Method<'a>>,
-}
-
-/// A method, read.
-struct Method<'a> {
-    item: &'a TraitItemFn,
-    docs: Vec<&'a Attribute>,
-    wire: LitStr,
-    exclusive: bool,
-    idempotent: bool,
-    arguments: Vec<(&'a Ident, &'a Type)>,
-    returned: &'a Type,
-}
-
-impl<'a> Api<'a> {
-    fn read(item: &'a ItemTrait, options: &Options) -> Result<Self> {
-        if !item.generics.params.is_empty() {
-            return Err(Error::new(
-                item.generics.span(),
-                "an `#[rpc]` trait cannot be generic: both ends have to know its types",
-            ));
-        }
-        let mut methods = Vec::new();
-        let mut errors = Errors::default();
-        for inner in &item.items {
-            match inner {
-                TraitItem::Fn(method) => {
-                    methods.extend(errors.keep(Method::read(method, options)));
-                }
-                other => errors.push(Error::new_spanned(
-                    other,
-                    "an `#[rpc]` trait has only methods",
-                )),
-            }
-        }
-        for (at, method) in methods.iter().enumerate() {
-            let same = |other: &&Method<'_>| other.wire.value() == method.wire.value();
-            if let Some(other) = methods[..at].iter().find(same) {
-                errors.push(Error::new(
-                    method.wire.span(),
-                    format!(
-                        "the wire name `{}` is that of `{}` already",
-                        method.wire.value(),
-                        other.ident()
-                    ),
-                ));
-            }
-        }
-        errors.finish()?;
-        Ok(Self { item, methods })
-    }
-
+impl Api<'_> {
     /// The trait as users implement it: a plain `async fn` in the `impl` fits each of its methods.
     fn the_trait(&self, krate: &TokenStream) -> TokenStream {
         let ItemTrait {
@@ -138,7 +32,8 @@ impl<'a> Api<'a> {
             ..
         } = self.item;
         let message = format!("`{{Self}}` does not have the methods of `{ident}`");
-        let note = format!("write `impl {ident} for {{Self}} {{ async fn .. }}`");
+        let note =
+            format!("write `impl {ident} for {{Self}}`, with an `async fn` for each of them");
         let methods = self.methods.iter().map(|method| method.declaration(krate));
         let supertraits = supertraits.iter();
         quote! {
@@ -297,55 +192,7 @@ fn client_options(vis: &syn::Visibility, krate: &TokenStream) -> TokenStream {
     quote!(#(#options)*)
 }
 
-impl<'a> Method<'a> {
-    fn read(item: &'a TraitItemFn, options: &Options) -> Result<Self> {
-        let signature = &item.sig;
-        let (rename, idempotent) = method_options(&item.attrs)?;
-        if let Some(cfg) = item.attrs.iter().find(|attr| attr.path().is_ident("cfg")) {
-            return Err(Error::new_spanned(
-                cfg,
-                "a method is there for every caller or for none: put the `cfg` on the trait",
-            ));
-        }
-        if signature.asyncness.is_none() {
-            return Err(Error::new_spanned(
-                signature.fn_token,
-                "a method of an `#[rpc]` trait is an `async fn`",
-            ));
-        }
-        if !signature.generics.params.is_empty() || signature.generics.where_clause.is_some() {
-            return Err(Error::new_spanned(
-                &signature.generics,
-                "a method cannot be generic: both ends have to know its types",
-            ));
-        }
-        if let Some(variadic) = &signature.variadic {
-            return Err(Error::new_spanned(variadic, "a method has named arguments"));
-        }
-        let exclusive = receiver(item)?;
-        let arguments = signature.inputs.iter().skip(1).map(argument);
-        let arguments = arguments.collect::<Result<Vec<_>>>()?;
-        if let Some((over, _)) = arguments.get(ARGUMENTS) {
-            return Err(Error::new(
-                over.span(),
-                format!("a method has at most {ARGUMENTS} arguments; put some into a struct"),
-            ));
-        }
-        Ok(Self {
-            item,
-            docs: docs(&item.attrs),
-            wire: wire_name(&signature.ident, rename, options)?,
-            exclusive,
-            idempotent,
-            arguments,
-            returned: returned(item)?,
-        })
-    }
-
-    fn ident(&self) -> &'a Ident {
-        &self.item.sig.ident
-    }
-
+impl Method<'_> {
     /// The method in the trait.
     fn declaration(&self, krate: &TokenStream) -> TokenStream {
         let attrs = self.item.attrs.iter();
@@ -406,12 +253,15 @@ impl<'a> Method<'a> {
             let here = Span::call_site().located_at(argument.span());
             quote_spanned!(here=> read.next::<#argument>(#expected))
         });
+        let (value, error) = value_and_error(self.returned, krate);
         quote! {
             #wire => {
                 let mut read = #krate::__private::Arguments::read(method, arguments)?;
                 #(let #values = #read?;)*
                 ::core::mem::drop(read);
-                #krate::__private::answer(<T as #api>::#ident(object, #(#values),*).await)
+                #krate::__private::answer::<#value, #error>(
+                    <T as #api>::#ident(object, #(#values),*).await
+                )
             }
         }
     }
@@ -430,17 +280,15 @@ impl<'a> Method<'a> {
             let doc = format!("Calls `{}`.", self.wire.value());
             quote!(#[doc = #doc])
         });
-        let values = self.arguments.iter().map(|(name, _)| name);
-        let parameters = self
-            .arguments
-            .iter()
-            .map(|(name, argument)| quote!(#name: #argument));
+        let parameters = self.arguments.iter();
+        let parameters = parameters.map(|(name, argument)| quote!(#name: #argument));
+        // The user's names are only in the parameters and here, where no name of ours is in the way.
+        let written = format_ident!("written", span = Span::mixed_site());
+        let pushes = self.arguments.iter().map(|(name, argument)| {
+            let here = Span::call_site().located_at(argument.span());
+            quote_spanned!(here=> #written.push(&#name))
+        });
         let (value, error) = value_and_error(self.returned, krate);
-        let tuple = if self.arguments.is_empty() {
-            quote!([(); 0])
-        } else {
-            quote!((#(#values,)*))
-        };
         quote! {
             #doc
             #(#docs)*
@@ -448,161 +296,12 @@ impl<'a> Method<'a> {
                 &self,
                 #(#parameters),*
             ) -> ::core::result::Result<#value, #krate::CallError<#error>> {
-                let call = (&#server::METHODS[#at], #tuple);
-                let written = self.caller.encode(call.0, &call.1)?;
-                self.caller.call(call.0, written).await
+                let mut #written = #krate::__private::ArgumentsOut::new(&#server::METHODS[#at]);
+                #(#pushes?;)*
+                #krate::__private::call::<_, #value, #error>(&self.caller, #written).await
             }
         }
     }
-}
-
-/// What `#[rpc(..)]` says above a method: its name on the wire, and whether it is idempotent.
-fn method_options(attrs: &[Attribute]) -> Result<(Option<LitStr>, bool)> {
-    let (mut rename, mut idempotent) = (None, false);
-    for attr in attrs.iter().filter(|attr| attr.path().is_ident("rpc")) {
-        attr.parse_nested_meta(|meta| {
-            if meta.path.is_ident("rename") {
-                rename = Some(meta.value()?.parse()?);
-            } else if meta.path.is_ident("idempotent") {
-                idempotent = true;
-            } else {
-                return Err(meta.error("unknown option; expected `rename` or `idempotent`"));
-            }
-            Ok(())
-        })?;
-    }
-    Ok((rename, idempotent))
-}
-
-/// The name on the wire, which has to fit into a path as it is.
-fn wire_name(ident: &Ident, rename: Option<LitStr>, options: &Options) -> Result<LitStr> {
-    let name = ident.unraw().to_string();
-    let wire = rename.unwrap_or_else(|| {
-        let wire = match options.rename_all {
-            Some(case) => case.apply(&name),
-            None => name.clone(),
-        };
-        LitStr::new(&wire, ident.span())
-    });
-    for (name, span) in [(&name, ident.span()), (&wire.value(), wire.span())] {
-        let plain = name.replace(['_', '-'], "").to_lowercase();
-        if RESERVED.contains(&plain.as_str()) {
-            return Err(Error::new(
-                span,
-                format!("`{name}` is a reserved name; choose another"),
-            ));
-        }
-    }
-    let value = wire.value();
-    let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_');
-    if value.is_empty() || !value.bytes().all(fits) {
-        return Err(Error::new(
-            wire.span(),
-            format!("the wire name `{value}` is not ASCII letters, digits, `-` and `_`"),
-        ));
-    }
-    Ok(wire)
-}
-
-/// Whether the method takes `&mut self`; everything but that and `&self` is refused.
-fn receiver(item: &TraitItemFn) -> Result<bool> {
-    let Some(receiver) = item.sig.receiver() else {
-        return Err(Error::new_spanned(
-            &item.sig.ident,
-            "a method takes `&self` or `&mut self`",
-        ));
-    };
-    match &receiver.kind {
-        ReceiverKind::Reference(_, None, exclusive) => Ok(exclusive.is_some()),
-        _ => Err(Error::new_spanned(
-            receiver,
-            "a method takes `&self` or `&mut self`; the object stays where it is",
-        )),
-    }
-}
-
-fn argument(argument: &FnArg) -> Result<(&Ident, &Type)> {
-    let FnArg::Typed(argument) = argument else {
-        return Err(Error::new_spanned(argument, "`self` stands first"));
-    };
-    let Pat::Ident(name) = &*argument.pat else {
-        return Err(Error::new_spanned(
-            &argument.pat,
-            "an argument has a name: callers are told it",
-        ));
-    };
-    if let Some(span) = borrowed(argument.ty.to_token_stream()) {
-        return Err(Error::new(
-            span,
-            "an argument is owned: it is read from the wire (`String`, `Vec<T>`)",
-        ));
-    }
-    if let Type::ImplTrait(unknown) = &*argument.ty {
-        return Err(Error::new_spanned(
-            unknown,
-            "a method cannot be generic: both ends have to know its types",
-        ));
-    }
-    Ok((&name.ident, &argument.ty))
-}
-
-/// Where a type borrows: a reference, or a lifetime other than `'static`.
-fn borrowed(tokens: TokenStream) -> Option<Span> {
-    let mut lifetime = false;
-    for token in tokens {
-        match token {
-            TokenTree::Group(group) => {
-                let inner = borrowed(group.stream());
-                if inner.is_some() {
-                    return inner;
-                }
-            }
-            TokenTree::Punct(punct) if punct.as_char() == '&' => return Some(punct.span()),
-            TokenTree::Punct(punct) => lifetime = punct.as_char() == '\'',
-            TokenTree::Ident(ident) => {
-                if lifetime && ident != "static" {
-                    return Some(ident.span());
-                }
-                lifetime = false;
-            }
-            TokenTree::Literal(_) => {}
-        }
-    }
-    None
-}
-
-fn returned(item: &TraitItemFn) -> Result<&Type> {
-    let missing = "a method returns `Result<T, E>`, where `E` is an `RpcError`; \
-                   `std::convert::Infallible` is one that never happens";
-    let ReturnType::Type(_, returned) = &item.sig.output else {
-        return Err(Error::new_spanned(&item.sig, missing));
-    };
-    match result_arguments(returned) {
-        Some(_) => Ok(returned),
-        None => Err(Error::new_spanned(returned, missing)),
-    }
-}
-
-/// The types in `Result<..>`; `None` for what is no `Result`.
-fn result_arguments(returned: &Type) -> Option<Vec<&Type>> {
-    let Type::Path(path) = returned else {
-        return None;
-    };
-    let last = path.path.segments.last()?;
-    if last.ident != "Result" {
-        return None;
-    }
-    let PathArguments::AngleBracketed(arguments) = &last.arguments else {
-        return None;
-    };
-    arguments
-        .args
-        .iter()
-        .map(|argument| match argument {
-            GenericArgument::Type(argument) => Some(argument),
-            _ => None,
-        })
-        .collect()
 }
 
 /// The types of the result and of the error. Of an alias with one of them, the compiler is asked.
@@ -614,11 +313,6 @@ fn value_and_error(returned: &Type, krate: &TokenStream) -> (TokenStream, TokenS
             quote!(<#returned as #krate::__private::Returned>::Error),
         ),
     }
-}
-
-fn is_option(argument: &Type) -> bool {
-    matches!(argument, Type::Path(path)
-        if path.path.segments.last().is_some_and(|last| last.ident == "Option"))
 }
 
 /// A type as one writes it: `Option<Vec<u64>>`.
@@ -657,35 +351,5 @@ fn push_token(text: &mut String, token: TokenTree) {
             }
             text.push_str(&other.to_string());
         }
-    }
-}
-
-/// What the client's method takes over of the trait's.
-fn docs(attrs: &[Attribute]) -> Vec<&Attribute> {
-    let kept = |attr: &&Attribute| {
-        let path = attr.path();
-        ["doc", "deprecated"].iter().any(|kept| path.is_ident(kept))
-    };
-    attrs.iter().filter(kept).collect()
-}
-
-/// Errors, all told at once.
-#[derive(Default)]
-struct Errors(Option<Error>);
-
-impl Errors {
-    fn push(&mut self, error: Error) {
-        match &mut self.0 {
-            Some(errors) => errors.combine(error),
-            none => *none = Some(error),
-        }
-    }
-
-    fn keep<T>(&mut self, result: Result<T>) -> Option<T> {
-        result.map_err(|error| self.push(error)).ok()
-    }
-
-    fn finish(self) -> Result<()> {
-        self.0.map_or(Ok(()), Err)
     }
 }

@@ -57,9 +57,9 @@ pub(crate) fn expand(input: TokenStream) -> Result<TokenStream> {
     let krate = crate_path(options.krate.as_ref(), "dokit-client", "client");
     let ident = &input.ident;
     let reserved = cases.iter().filter_map(|case| case.refuse_reserved(&krate));
-    let to = cases.iter().map(|case| case.to_reply(&krate));
-    let from = cases.iter().filter_map(|case| case.from_reply(&krate));
-    let within = cases.iter().filter_map(|case| case.from_inner(&krate));
+    let to = cases.iter().map(|case| case.arm_to_reply(&krate));
+    let from = cases.iter().filter_map(|case| case.arm_from_reply(&krate));
+    let within = cases.iter().filter_map(|case| case.ask_inner(&krate));
     // An enum without variants has no values, but a reference to it has to be looked through.
     let never = cases.is_empty().then(|| quote!(_ => match *self {},));
     Ok(quote! {
@@ -204,7 +204,7 @@ impl<'a> Shape<'a> {
         })
     }
 
-    fn to_reply(&self, krate: &TokenStream) -> TokenStream {
+    fn arm_to_reply(&self, krate: &TokenStream) -> TokenStream {
         let path = &self.path;
         let (status, code) = match &self.kind {
             Kind::Internal => {
@@ -221,47 +221,55 @@ impl<'a> Shape<'a> {
         };
         let bound = self.bound();
         let members = self.fields.members();
+        // With its type written out, a field that cannot cross the wire is told where it stands.
+        let types = self.fields.iter().map(|field| &field.ty);
+        let values: Vec<_> = bound
+            .iter()
+            .zip(types)
+            .map(|(bound, field)| quote!(#krate::__private::wire::<#field>(#bound)))
+            .collect();
         let details = match self.fields {
             Fields::Unit => TokenStream::new(),
             Fields::Unnamed(fields) if fields.unnamed.is_empty() => TokenStream::new(),
             Fields::Unnamed(fields) if fields.unnamed.len() == 1 => {
-                quote!(.with_details(#(#bound)*))
+                quote!(.with_details(#(#values)*))
             }
-            Fields::Unnamed(_) => quote!(.with_details((#(#bound,)*))),
+            Fields::Unnamed(_) => quote!(.with_details((#(#values,)*))),
             Fields::Named(fields) => {
                 let names = fields.named.iter().map(wire_name);
                 quote! {
-                    .with_details(#krate::__private::FieldsOut::new()#(.with(#names, #bound))*)
+                    .with_details(#krate::__private::FieldsOut::new()#(.with(#names, #values))*)
                 }
             }
         };
         quote!(#path { #(#members: #bound),* } => #reply #details,)
     }
 
-    fn from_reply(&self, krate: &TokenStream) -> Option<TokenStream> {
+    fn arm_from_reply(&self, krate: &TokenStream) -> Option<TokenStream> {
         let Kind::Coded { code, .. } = &self.kind else {
             return None;
         };
         let path = &self.path;
         let bound = self.bound();
         let members = self.fields.members();
+        let types = self.fields.iter().map(|field| &field.ty);
         let whole = quote!(::core::option::Option::Some(#path { #(#members: #bound),* }));
         let read = match self.fields {
             Fields::Unit => whole,
             Fields::Unnamed(fields) if fields.unnamed.is_empty() => whole,
             Fields::Unnamed(fields) if fields.unnamed.len() == 1 => quote! {{
-                let #(#bound)* = #krate::__private::field(reply)?;
+                let #(#bound)* = #krate::__private::field::<#(#types)*>(reply)?;
                 #whole
             }},
             Fields::Unnamed(_) => quote! {{
-                let (#(#bound,)*) = #krate::__private::field(reply)?;
+                let (#(#bound,)*) = #krate::__private::field::<(#(#types,)*)>(reply)?;
                 #whole
             }},
             Fields::Named(fields) => {
                 let names = fields.named.iter().map(wire_name);
                 quote! {{
                     let fields = #krate::__private::FieldsIn::of(reply)?;
-                    #(let #bound = fields.get(#names)?;)*
+                    #(let #bound = fields.get::<#types>(#names)?;)*
                     #whole
                 }}
             }
@@ -270,7 +278,7 @@ impl<'a> Shape<'a> {
     }
 
     /// Asks the error inside, once no code of this type's own has matched.
-    fn from_inner(&self, krate: &TokenStream) -> Option<TokenStream> {
+    fn ask_inner(&self, krate: &TokenStream) -> Option<TokenStream> {
         let Kind::Transparent = self.kind else {
             return None;
         };

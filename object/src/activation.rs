@@ -30,12 +30,12 @@ impl Activation {
     pub(crate) async fn wake<T: DurableObject>(ctx: Context) -> Result<(Self, Batch), ErrorReply> {
         let storage = ctx.storage();
         let running = Running::begin(&storage, Mode::Writing);
-        let woken = catch_panic(T::new(ctx.clone())).await;
+        let woken = catch_panic(async { T::new(ctx.clone()).await }).await;
         let ended = running.end();
-        let object = woken?.map_err(Error::into_reply)?;
-        if ended.failed {
-            return Err(ErrorReply::commit_failed());
+        if let Some(cause) = ended.failed {
+            return Err(commit_failed(cause));
         }
+        let object = woken?.map_err(|error| honest(error.into_reply()))?;
         let object = Box::new(Object { object, ctx });
         Ok((Self { object }, ended.batch))
     }
@@ -76,10 +76,9 @@ impl<T: DurableObject> Awake for Object<T> {
             Call::Rpc(call) => Box::pin(self.method(call)),
             Call::Fetch(request) => {
                 let storage = self.ctx.storage();
-                let run = self.object.fetch(request);
                 Box::pin(transact(storage, Mode::Writing, async {
-                    run.await
-                        .map_err(|error| Failure::Method(error.into_reply()))
+                    let answer = self.object.fetch(request).await;
+                    answer.map_err(|error| Failure::Method(error.into_reply()))
                 }))
             }
             Call::Alarm => Box::pin(self.alarm()),
@@ -100,15 +99,11 @@ impl<T: DurableObject> Object<T> {
     /// A method that takes `&self`.
     async fn read(&self, call: RpcCall) -> Outcome {
         let run = T::Api::call_shared(&self.object, call.method, &call.arguments);
-        let (reply, reset) = match catch_panic(run).await {
-            Ok(Ok(json)) => (Ok(json_response(StatusCode::OK, json)), false),
-            Ok(Err(failure)) => (Err(failure.into_reply()), false),
-            Err(panicked) => (Err(panicked), true),
-        };
-        Outcome {
-            reply,
-            writes: Batch::new(),
-            reset,
+        match catch_panic(run).await {
+            Ok(Ok(json)) => Outcome::read(Ok(json_response(StatusCode::OK, json))),
+            Ok(Err(Failure::Refused(reply))) => Outcome::refused(reply),
+            Ok(Err(Failure::Method(reply))) => Outcome::read(Err(honest(reply))),
+            Err(panicked) => Outcome::failed(panicked),
         }
     }
 
@@ -119,11 +114,7 @@ impl<T: DurableObject> Object<T> {
         let seen = match &call.idempotency_key {
             Some(key) => match idempotency::look_up(&storage, now, key, &call).await {
                 Ok(Lookup::Answered(json)) => {
-                    return Outcome {
-                        reply: Ok(json_response(StatusCode::OK, json)),
-                        writes: Batch::new(),
-                        reset: false,
-                    };
+                    return Outcome::read(Ok(json_response(StatusCode::OK, json)));
                 }
                 Ok(Lookup::New(entry)) => Some(entry),
                 Err(error) => return Outcome::refused(error.into_reply()),
@@ -134,7 +125,7 @@ impl<T: DurableObject> Object<T> {
         transact(storage.clone(), Mode::Writing, async move {
             let json = run.await?;
             if let Some(entry) = seen {
-                let remembered = entry.remember(storage, now, &json).await;
+                let remembered = entry.remember(&storage, now, &json).await;
                 remembered.map_err(|error| Failure::Method(Error::from(error).into_reply()))?;
             }
             Ok(json_response(StatusCode::OK, json))
@@ -149,20 +140,14 @@ impl<T: DurableObject> Object<T> {
         let done = || json_response(StatusCode::OK, "null");
         let due = match alarm::due(&storage, now).await {
             Ok(Some(due)) => due,
-            Ok(None) => {
-                return Outcome {
-                    reply: Ok(done()),
-                    writes: Batch::new(),
-                    reset: false,
-                };
-            }
+            Ok(None) => return Outcome::read(Ok(done())),
             Err(error) => return Outcome::refused(Error::from(error).into_reply()),
         };
-        let run = self.object.alarm(due);
         let outcome = transact(storage, Mode::Alarm, async {
-            run.await
-                .map(|()| done())
-                .map_err(|error| Failure::Method(error.into_reply()))
+            match self.object.alarm(due).await {
+                Ok(()) => Ok(done()),
+                Err(error) => Err(Failure::Method(error.into_reply())),
+            }
         })
         .await;
         settle_alarm(due, now, outcome)
@@ -178,25 +163,50 @@ async fn transact(
     let running = Running::begin(&storage, mode);
     let result = catch_panic(run).await;
     let ended = running.end();
+    if let Some(cause) = ended.failed {
+        // It outweighs what the call made of it.
+        return Outcome {
+            disk_failed: true,
+            ..Outcome::failed(commit_failed(cause))
+        };
+    }
     match result {
-        // The call's own failed commit outweighs what it made of it.
-        _ if ended.failed => Outcome::failed(ErrorReply::commit_failed()),
         Ok(Ok(response)) => Outcome {
-            reply: Ok(response),
             writes: ended.batch,
-            reset: false,
+            ..Outcome::read(Ok(response))
         },
         Ok(Err(Failure::Refused(reply))) => Outcome::refused(reply),
-        Ok(Err(Failure::Method(reply))) | Err(reply) => Outcome::failed(reply),
+        Ok(Err(Failure::Method(reply))) => Outcome::failed(honest(reply)),
+        Err(panicked) => Outcome::failed(panicked),
     }
 }
+
+fn commit_failed(cause: String) -> ErrorReply {
+    let mut reply = ErrorReply::commit_failed();
+    reply.log = Some(cause);
+    reply
+}
+
+/// An error of a method that ran, which no caller may take for one that did not: such a code comes
+/// from another object that this one has called, and speaks of that.
+fn honest(reply: ErrorReply) -> ErrorReply {
+    if reply.may_have_run() || reply.code == code::MISSING_HANDLER {
+        return reply;
+    }
+    ErrorReply::internal(&Borrowed(reply.code.into_owned(), reply.message))
+}
+
+/// What the log gets to see of a code that is not the method's to give.
+#[derive(Debug, thiserror::Error)]
+#[error("the method answered {1:?} with the engine's own code {0:?}")]
+struct Borrowed(String, String);
 
 /// Adds to the outcome of an alarm what is remembered of its failures.
 fn settle_alarm(due: Alarm, now: Timestamp, mut outcome: Outcome) -> Outcome {
     match &outcome.reply {
-        Ok(_) => alarm::succeeded(&mut outcome.writes, due),
+        Ok(_) => alarm::succeeded(&mut outcome.writes),
         // The disk failed, not the handler: the alarm is still there, and is none the worse.
-        Err(reply) if reply.code == code::COMMIT_FAILED => {}
+        Err(_) if outcome.disk_failed => {}
         Err(reply) => {
             let error = reply.log.as_ref().unwrap_or(&reply.message);
             match alarm::failed(due, now, error) {

@@ -77,13 +77,30 @@ impl Address {
 }
 
 fn decode_name(encoded: &str) -> Result<String, ErrorReply> {
+    let mut escapes = encoded.split('%').skip(1);
+    if !escapes
+        .all(|rest| rest.len() >= 2 && rest.bytes().take(2).all(|byte| byte.is_ascii_hexdigit()))
+    {
+        return Err(ErrorReply::invalid_name(
+            "the object's name has a % that two hex digits do not follow",
+        ));
+    }
     let name = percent_decode_str(encoded)
         .decode_utf8()
         .map_err(|_| ErrorReply::invalid_name("the object's name is not utf-8"))?;
+    check_name(&name)?;
+    Ok(name.into_owned())
+}
+
+/// Refuses a name that is empty or too long.
+pub(crate) fn check_name(name: &str) -> Result<(), ErrorReply> {
+    if name.is_empty() {
+        return Err(ErrorReply::invalid_name("the object's name is empty"));
+    }
     if name.len() > NAME_BYTES {
         return Err(ErrorReply::name_too_long(name.len(), NAME_BYTES));
     }
-    Ok(name.into_owned())
+    Ok(())
 }
 
 /// Decides what a request asks of an object: the call of a method, or a plain request.

@@ -39,7 +39,7 @@ pub struct FailedAlarm {
 const TRIES: u32 = 7;
 
 /// Where a failing alarm is kept. Deleted when it succeeds, or when another takes its place.
-const RECORD: &str = "__alarm_failure";
+pub(crate) const RECORD: &str = "__alarm_failure";
 
 /// What is stored of an alarm that has failed at least once.
 #[derive(Debug, Serialize, Deserialize)]
@@ -69,10 +69,21 @@ pub(crate) async fn due(store: &impl Store, now: Timestamp) -> Result<Option<Ala
     })))
 }
 
-/// Forgets the failures of an alarm that succeeded.
-pub(crate) fn succeeded(writes: &mut Batch, alarm: Alarm) {
-    if alarm.retry_count > 0 {
-        writes.delete(RECORD);
+/// Forgets the failures of an alarm that succeeded, and of any before it.
+pub(crate) fn succeeded(writes: &mut Batch) {
+    writes.delete(RECORD);
+}
+
+/// The writes of an alarm whose handler an engine gave up because it took too long: it has failed as
+/// if it had returned `error`. None where no alarm is due at `now`.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub async fn fail_alarm(store: &impl Store, now: Timestamp, error: &str) -> Result<Option<Batch>> {
+    match due(store, now).await? {
+        Some(alarm) => failed(alarm, now, error).map(Some),
+        None => Ok(None),
     }
 }
 

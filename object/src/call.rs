@@ -57,16 +57,24 @@ pub struct Outcome {
     pub writes: Batch,
     /// Whether the object's memory has to be dropped, because it may hold what was not written.
     pub reset: bool,
+    /// Whether the call failed because the disk did.
+    pub(crate) disk_failed: bool,
 }
 
 impl Outcome {
-    /// A call that was refused before it touched the object.
-    pub(crate) fn refused(reply: ErrorReply) -> Self {
+    /// A call that wrote nothing.
+    pub(crate) fn read(reply: Result<Response, ErrorReply>) -> Self {
         Self {
-            reply: Err(reply),
+            reply,
             writes: Batch::new(),
             reset: false,
+            disk_failed: false,
         }
+    }
+
+    /// A call that was refused before it touched the object.
+    pub(crate) fn refused(reply: ErrorReply) -> Self {
+        Self::read(Err(reply))
     }
 
     /// A call that failed while it ran.
@@ -91,7 +99,12 @@ pub(crate) fn json_response(status: StatusCode, body: impl Into<Bytes>) -> Respo
 #[must_use]
 pub fn error_response(error: &ErrorReply) -> Response {
     let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    json_response(status, error.to_body())
+    let mut response = json_response(status, error.to_body());
+    if status == StatusCode::METHOD_NOT_ALLOWED {
+        let post = HeaderValue::from_static("POST");
+        response.headers_mut().insert(header::ALLOW, post);
+    }
+    response
 }
 
 /// A response as the transport of a call within the process sees it.

@@ -99,6 +99,10 @@ impl Context {
     }
 
     /// The alarm that was given up after its last try, if one was and none has been set since.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
     pub async fn failed_alarm(&self) -> Result<Option<FailedAlarm>> {
         Ok(alarm::given_up(&self.inner.storage).await?)
     }

@@ -22,6 +22,9 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error for the caller to see: an HTTP status from 400 to 599, a stable code in
     /// `snake_case`, and a message.
+    ///
+    /// The codes of [`dokit_client::code`] are the engine's. One of them that says that a method did not
+    /// run reaches the caller as `internal`, since this one did.
     pub fn new(
         status: u16,
         code: impl Into<Cow<'static, str>>,

@@ -21,6 +21,9 @@ const KEY_BYTES: usize = 256;
 /// How many forgotten answers one call clears away.
 const CLEARED: usize = 16;
 
+/// What all keys of this module begin with.
+pub(crate) const PREFIX: &str = "__idempotency";
+
 const BY_KEY: &str = "__idempotency:";
 const BY_TIME: &str = "__idempotency_at:";
 
@@ -83,7 +86,7 @@ impl Entry {
     /// Adds the answer to the call's writes, and clears away some that have expired.
     pub(crate) async fn remember(
         self,
-        mut storage: Storage,
+        storage: &Storage,
         now: Timestamp,
         result: &str,
     ) -> StorageResult<()> {
@@ -115,7 +118,7 @@ impl Entry {
         batch.put(name.clone(), encode(&name, &record)?);
         let index = by_time(expires, &self.key);
         batch.put(index.clone(), encode(&index, &self.key)?);
-        storage.commit(batch).await
+        storage.add(batch)
     }
 }
 

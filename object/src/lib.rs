@@ -6,6 +6,7 @@ mod activation;
 mod address;
 mod alarm;
 mod call;
+mod chain;
 mod clock;
 mod context;
 mod durable_object;
@@ -20,8 +21,9 @@ pub mod testing;
 
 pub use activation::Activation;
 pub use address::{Address, NAME_BYTES, deadline, route};
-pub use alarm::{Alarm, FailedAlarm};
+pub use alarm::{Alarm, FailedAlarm, fail_alarm};
 pub use call::{Call, Outcome, Request, Response, RpcCall, error_response, to_call_reply};
+pub use chain::Chain;
 pub use clock::Clock;
 pub use context::{Context, Surroundings};
 pub use dokit_client::BoxFuture;

@@ -1,12 +1,12 @@
 use std::{fmt::Debug, sync::Arc};
 
 use dokit_client::{
-    CallReply, CallRequest, IdError, Namespace as ClientNamespace, ObjectId, Transport,
+    CallReply, CallRequest, ErrorReply, IdError, Namespace as ClientNamespace, ObjectId, Transport,
     TransportError,
 };
 use dokit_storage::{MaybeSend, MaybeSync};
 
-use crate::BoxFuture;
+use crate::{BoxFuture, address::check_name, call::to_call_reply, error_response};
 
 /// An engine's way to its objects, whoever calls: a handler of another object, the host's own
 /// program, or the gateway.
@@ -76,11 +76,15 @@ impl ClientNamespace for Namespace {
         Stub {
             namespace: self.clone(),
             id: id.clone(),
+            refused: None,
         }
     }
 
     fn get_by_name(&self, name: &str) -> Stub {
-        self.get(&self.id_from_name(name))
+        Stub {
+            refused: check_name(name).err(),
+            ..self.get(&self.id_from_name(name))
+        }
     }
 }
 
@@ -90,6 +94,8 @@ impl ClientNamespace for Namespace {
 pub struct Stub {
     namespace: Namespace,
     id: ObjectId,
+    /// What every call answers, where the name is one that no gateway would take.
+    refused: Option<ErrorReply>,
 }
 
 impl Stub {
@@ -102,6 +108,9 @@ impl Stub {
 
 impl Transport for Stub {
     async fn send(&self, request: &CallRequest) -> Result<CallReply, TransportError> {
+        if let Some(refused) = &self.refused {
+            return Ok(to_call_reply(error_response(refused)));
+        }
         let router = &self.namespace.router;
         router.call(self.namespace.name, &self.id, request).await
     }

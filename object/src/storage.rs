@@ -4,7 +4,10 @@ use dokit_storage::{
     AlarmChange, Batch, Error, KeyRange, Limits, MaybeSend, MaybeSync, Result, Store, Timestamp,
 };
 
-use crate::BoxFuture;
+use crate::{BoxFuture, alarm, idempotency};
+
+/// What keys of the engine's own begin with.
+const RESERVED: [&str; 2] = [alarm::RECORD, idempotency::PREFIX];
 
 /// An object's storage, as its methods see it.
 ///
@@ -31,8 +34,9 @@ struct Shared {
 struct CallState {
     mode: Mode,
     batch: Arc<Batch>,
-    /// An early commit failed: whatever the call makes of the error, it has failed.
-    failed: bool,
+    /// Why an early commit failed, or that it was given up half way: whatever the call makes of it,
+    /// it has failed.
+    failed: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,8 +54,8 @@ pub(crate) enum Mode {
 pub(crate) struct Ended {
     /// What it wrote and has not committed.
     pub(crate) batch: Batch,
-    /// Whether an early commit of it failed.
-    pub(crate) failed: bool,
+    /// Why an early commit of it failed, for the log.
+    pub(crate) failed: Option<String>,
 }
 
 impl Storage {
@@ -63,7 +67,7 @@ impl Storage {
                 call: Mutex::new(CallState {
                     mode: Mode::Reading,
                     batch: Arc::default(),
-                    failed: false,
+                    failed: None,
                 }),
             }),
         }
@@ -74,7 +78,7 @@ impl Storage {
         let mut call = self.call();
         call.mode = mode;
         call.batch = Arc::default();
-        call.failed = false;
+        call.failed = None;
     }
 
     /// Ends the exclusive call and gives what it left; a write after this is refused.
@@ -87,7 +91,7 @@ impl Storage {
         }
         Ended {
             batch,
-            failed: call.failed,
+            failed: call.failed.take(),
         }
     }
 
@@ -111,10 +115,13 @@ impl Storage {
         if batch.is_empty() {
             return Ok(());
         }
+        // Until it is known to be durable it may not be: the call may stop waiting for it.
+        self.call().failed = Some("an early commit was given up half way".to_owned());
         let committed = self.shared.below.0.commit(batch).await;
-        if committed.is_err() {
-            self.call().failed = true;
-        }
+        self.call().failed = committed.as_ref().err().map(|error| {
+            let cause = std::error::Error::source(error).map(ToString::to_string);
+            format!("{error}: {}", cause.unwrap_or_default())
+        });
         committed
     }
 
@@ -128,6 +135,13 @@ impl Storage {
 
     fn written(&self) -> Arc<Batch> {
         Arc::clone(&self.call().batch)
+    }
+
+    /// Adds writes of the engine's own to those of the running call.
+    pub(crate) fn add(&self, batch: Batch) -> Result<()> {
+        Store::limits(self).check(&batch)?;
+        Arc::make_mut(&mut self.call().batch).merge(batch);
+        Ok(())
     }
 
     /// Whether the store's alarm is the one that is being handled.
@@ -153,8 +167,15 @@ impl Store for Storage {
         written.alarm_over(&self.shared.below).await
     }
 
-    async fn commit(&mut self, batch: Batch) -> Result<()> {
+    async fn commit(&mut self, mut batch: Batch) -> Result<()> {
         self.limits().check(&batch)?;
+        let reserved = |key: &str| RESERVED.iter().any(|prefix| key.starts_with(prefix));
+        if batch.writes().any(|(key, _)| reserved(key)) {
+            return Err(Error::Refused {
+                operation: "write",
+                reason: "keys that begin with `__alarm_failure` or `__idempotency` are the engine's own",
+            });
+        }
         if matches!(batch.alarm(), AlarmChange::Set(_)) && !self.shared.alarm_handler {
             return Err(Error::Refused {
                 operation: "set the alarm",
@@ -168,11 +189,15 @@ impl Store for Storage {
                 reason: "no call that takes `&mut self` is running",
             });
         }
-        if call.failed {
+        if call.failed.is_some() {
             return Err(Error::Refused {
                 operation: "write",
                 reason: "an earlier commit of this call failed",
             });
+        }
+        if matches!(batch.alarm(), AlarmChange::Set(_)) {
+            // Another alarm takes the place of one that had failed.
+            batch.delete(alarm::RECORD);
         }
         Arc::make_mut(&mut call.batch).merge(batch);
         Ok(())

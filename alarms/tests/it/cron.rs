@@ -152,6 +152,8 @@ fn what_never_fires_or_does_not_exist_is_refused_and_says_so() {
     for (expression, zone, reason) in [
         ("0 0 31 2 *", "UTC", "it never fires"),
         ("0 0 0 1 1 * 2020", "UTC", "it never fires"),
+        // After the last moment that an alarm can be set for.
+        ("0 0 0 1 2 * 2189", "UTC", "it never fires"),
         ("60 * * * *", "UTC", "number out of bounds"),
         ("* * *", "UTC", "pattern must have between 5 and 7 fields"),
         ("", "UTC", "it is empty"),

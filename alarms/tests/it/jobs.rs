@@ -284,6 +284,36 @@ fn a04_scheduling_again_under_an_id_replaces_after_each_wake_up_too() {
     });
 }
 
+#[test]
+fn a05_an_action_that_panics_has_failed_and_stops_nobody() {
+    let mut store = Memory::new();
+    block_on(async {
+        for (id, action) in [("1 panics", note("panic")), ("2 good", note("good"))] {
+            JOBS.schedule_as(&mut store, START, id, "1s", &action)
+                .await
+                .unwrap();
+        }
+        let run = JOBS.run_due(&mut store, at(1_000), async |txn, due| {
+            let panics = due.id == "1 panics";
+            act(txn, due).await?;
+            assert!(!panics, "planned panic");
+            Ok(())
+        });
+        let report = run.await.unwrap();
+        let outcomes: Vec<_> = report.ran.iter().map(|ran| &ran.outcome).collect();
+        let [Outcome::Retrying { error, failed: 1 }, Outcome::Done] = &outcomes[..] else {
+            panic!("{outcomes:?}");
+        };
+        assert_eq!(error, "the action panicked: planned panic");
+        assert_eq!(
+            log_of(&store).await,
+            ["good"],
+            "what it wrote is rolled back"
+        );
+    });
+    assert_eq!(ids(&store), ["1 panics"]);
+}
+
 #[derive(Serialize, Deserialize)]
 enum OldAction {
     Renamed(u64),
@@ -461,6 +491,30 @@ fn a_dead_job_is_revived_by_a_version_that_knows_its_action() {
         assert_eq!(seen, 7);
         assert!(old.dead(&store).await.unwrap().is_empty());
     });
+}
+
+#[test]
+fn a_revived_job_has_all_its_tries_again() {
+    let mut store = Memory::new();
+    let jobs = JOBS.retries(Retries::new().tries(2));
+    block_on(jobs.schedule_as(&mut store, START, "job", "1s", &fail("no ink"))).unwrap();
+    for life in 0..2 {
+        let mut attempts = Vec::new();
+        while alarm(&store).is_some() {
+            let now = fire(&mut store);
+            let ran = block_on(jobs.run_next(&mut store, now, async |txn, due| {
+                attempts.push(due.attempt);
+                act(txn, due).await
+            }));
+            assert!(ran.unwrap().is_some());
+        }
+        assert_eq!(attempts, [1, 2]);
+        assert_eq!(dead_ids(&store), ["job"]);
+        let later = at(1_000_000 * (life + 1));
+        assert!(block_on(jobs.revive(&mut store, later, "job")).unwrap());
+        let job = block_on(jobs.get(&store, "job")).unwrap().unwrap();
+        assert_eq!((job.at(), job.failed(), job.last_error()), (later, 0, None));
+    }
 }
 
 #[test]

@@ -129,6 +129,27 @@ fn a_run_that_fails_is_tried_again_and_the_series_goes_on() {
 }
 
 #[test]
+fn a_retry_is_of_the_run_that_failed_also_where_earlier_ones_were_passed_over() {
+    let mut store = Memory::new();
+    let jobs = JOBS.missed(Missed::RunAll { at_most: 2 });
+    block_on(async {
+        jobs.every(&mut store, START, "job", "1h", &fail("x"))
+            .await
+            .unwrap();
+        let now = at(10 * HOUR);
+        let ran = jobs.run_next(&mut store, now, act).await.unwrap().unwrap();
+        assert_eq!(ran.planned, at(9 * HOUR));
+        let job = jobs.get(&store, "job").await.unwrap().unwrap();
+        assert_eq!((job.planned(), job.failed()), (at(9 * HOUR), 1));
+        let ran = jobs
+            .run_next(&mut store, job.at(), async |_, _| Ok(()))
+            .await;
+        let ran = ran.unwrap().unwrap();
+        assert_eq!((ran.planned, ran.next), (at(9 * HOUR), Some(at(10 * HOUR))));
+    });
+}
+
+#[test]
 fn reviving_a_run_of_a_living_series_adds_a_run_and_moves_none() {
     let mut store = Memory::new();
     let jobs = JOBS.retries(Retries::new().tries(1));

@@ -43,7 +43,8 @@ async fn forward(
     env: Env,
 ) -> Result<web_sys::Response, ErrorReply> {
     let bindings = Bindings::new(env);
-    let request = message::read_request(raw, BODY_BYTES).await?;
+    let mut request = message::read_request(raw, BODY_BYTES).await?;
+    request.headers_mut().remove(message::CHAIN);
     let address = Address::parse(request.uri().path(), types, &bindings)?;
     let forwarded = message::write_request(&request, &address.path).map_err(unanswered)?;
     let answer = bindings

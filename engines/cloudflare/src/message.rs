@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use dokit_client::{CallReply, CallRequest, ErrorReply, header};
-use dokit_object::{Request, Response};
+use dokit_object::{Chain, Request, Response};
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use worker::{
@@ -13,6 +13,9 @@ use worker::{
 };
 
 use crate::platform::{PlatformError, settled};
+
+/// The header that takes the chain of a call from one object to the next: ids, the last one first.
+pub(crate) const CHAIN: &str = "dokit-chain";
 
 /// Reads a request whole, up to `limit` bytes of body. Its address is the path and the query.
 pub(crate) async fn read_request(
@@ -77,13 +80,28 @@ pub(crate) fn write_request(request: &Request, path: &str) -> Result<web_sys::Re
     web_sys::Request::new_with_str_and_init(&url, &init)
 }
 
+/// The chain that a call came by. Only objects send it: the gateway lets none in.
+pub(crate) fn read_chain(request: &Request) -> Chain {
+    let ids = request
+        .headers()
+        .get(CHAIN)
+        .and_then(|ids| ids.to_str().ok());
+    let ids = ids.unwrap_or_default().split(',').rev();
+    ids.filter_map(|id| id.parse().ok())
+        .fold(Chain::default(), Chain::with)
+}
+
 /// The call of a method.
-pub(crate) fn write_call(call: &CallRequest) -> Result<web_sys::Request, JsValue> {
+pub(crate) fn write_call(call: &CallRequest, chain: &Chain) -> Result<web_sys::Request, JsValue> {
     let init = web_sys::RequestInit::new();
     init.set_method("POST");
     let headers = web_sys::Headers::new()?;
     for (name, value) in call.headers() {
         headers.append(name, &value)?;
+    }
+    let chain: Vec<String> = chain.ids().map(ToString::to_string).collect();
+    if !chain.is_empty() {
+        headers.append(CHAIN, &chain.join(","))?;
     }
     init.set_headers(&headers);
     init.set_body(&call.arguments.as_str().into());

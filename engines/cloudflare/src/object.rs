@@ -4,8 +4,8 @@ use std::{collections::BTreeMap, fmt, pin::pin, rc::Rc, sync::Arc, time::Duratio
 
 use dokit_client::{Access, ErrorReply, ObjectId, PAYLOAD_BYTES, code};
 use dokit_object::{
-    Activation, Call, Context, InvalidNamespace, ObjectType, Outcome, Response, Surroundings,
-    deadline, error_response, route,
+    Activation, Call, Chain, Context, InvalidNamespace, ObjectType, Outcome, Response,
+    Surroundings, deadline, error_response, route,
 };
 use dokit_storage::{Batch, Store, Timestamp};
 use futures_util::future::{Either, select};
@@ -114,12 +114,14 @@ impl Object {
     async fn request(&self, raw: &web_sys::Request) -> Result<Response, ErrorReply> {
         let request = message::read_request(raw, PAYLOAD_BYTES).await?;
         let deadline = deadline(&request)?.unwrap_or(DEADLINE);
+        let chain = message::read_chain(&request).with(self.id.clone());
         let path = request.uri().path().to_owned();
         let call = route(&self.object_type, &path, request)?;
         let Ok(_place) = self.calls.try_acquire() else {
             return Err(ErrorReply::overloaded());
         };
-        match select(pin!(self.run(call)), pin!(timer(deadline))).await {
+        let run = chain.scope(self.run(call));
+        match select(pin!(run), pin!(timer(deadline))).await {
             Either::Left((answer, _)) => answer,
             // Dropped half way: nothing of the call remains, in memory neither.
             Either::Right(((), _)) => Err(ErrorReply::deadline_exceeded()),
@@ -132,7 +134,8 @@ impl Object {
         self.store.ring(scheduled);
         // The event can be a little early by the clock that objects see.
         self.surroundings.clock.sleep_until(scheduled).await;
-        let run = self.run(Call::Alarm).await;
+        let chain = Chain::default().with(self.id.clone());
+        let run = chain.scope(self.run(Call::Alarm)).await;
         let undecided = self.store.end_ringing();
         let Err(error) = run else {
             return Ok(());
@@ -174,6 +177,7 @@ impl Object {
             reply,
             writes,
             reset,
+            ..
         } = activation.exclusive(call).await;
         self.commit(writes).await?;
         if !reset {

@@ -1,7 +1,7 @@
 use std::fmt;
 
-use dokit_client::{CallReply, CallRequest, IdError, ObjectId, TransportError};
-use dokit_object::{BoxFuture, Router, error_response, to_call_reply};
+use dokit_client::{CallReply, CallRequest, ErrorReply, IdError, ObjectId, TransportError};
+use dokit_object::{BoxFuture, Chain, Router, error_response, to_call_reply};
 use worker::{
     Env,
     js_sys::Reflect,
@@ -63,8 +63,13 @@ impl Router for Bindings {
         request: &CallRequest,
     ) -> BoxFuture<'static, Result<CallReply, TransportError>> {
         let (own, id) = (self.clone(), id.clone());
-        let request = message::write_call(request);
+        let chain = Chain::current();
+        let reentrant = chain.contains(&id);
+        let request = message::write_call(request, &chain);
         Box::pin(async move {
+            if reentrant {
+                return Ok(to_call_reply(error_response(&ErrorReply::reentrant_call())));
+            }
             let request = request.map_err(|thrown| {
                 TransportError::unsendable("write the call")
                     .with_source(PlatformError::from(thrown))

@@ -148,8 +148,10 @@ tests! {
     objects_are_apart,
     an_object_knows_its_name_and_its_id,
     an_object_calls_another,
+    a_call_that_comes_back_to_an_object_that_waits_is_refused,
     values_of_every_kind_come_back_as_they_went_in,
     keys_are_listed_in_the_order_of_their_bytes,
     bad_input_is_answered_with_a_stable_code_and_the_object_serves_on,
     a_plain_request_reaches_fetch,
+    an_object_without_fetch_names_its_methods,
 }

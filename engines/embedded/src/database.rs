@@ -61,12 +61,18 @@ pub(crate) struct Due {
 #[derive(Debug)]
 pub(crate) struct Database {
     readers: Vec<Mutex<Connection>>,
-    /// Held as long as the database is: a second process on the folder is refused.
-    _lock: File,
+    /// The namespaces that are served, as a JSON array: alarms of others wait for a run in which they
+    /// are.
+    served: String,
+    /// Held as long as the host runs: a second one on the folder is refused.
+    lock: Mutex<Option<File>>,
 }
 
 /// Opens the database of a data folder, made where there is none, and the connection that writes.
-pub(crate) fn open(folder: &Path) -> Result<(Database, Connection), StartError> {
+pub(crate) fn open<'n>(
+    folder: &Path,
+    namespaces: impl Iterator<Item = &'n str>,
+) -> Result<(Database, Connection), StartError> {
     let unusable = |source| StartError::DataFolder {
         path: folder.to_owned(),
         source,
@@ -82,30 +88,31 @@ pub(crate) fn open(folder: &Path) -> Result<(Database, Connection), StartError> 
     let path = folder.join(FILE);
     let writer = open_writer(&path)?;
     let readers = (0..READERS)
-        .map(|_| {
-            let reader = connect(&path)?;
-            reader.execute_batch("PRAGMA query_only = ON")?;
-            Ok(Mutex::new(reader))
-        })
+        .map(|_| open_reader(&path).map(Mutex::new))
         .collect::<rusqlite::Result<_>>()
         .map_err(|error| unreadable(&path, &error))?;
+    // Namespaces are letters, digits and hyphens: they need no escapes.
+    let served: Vec<String> = namespaces.map(|name| format!("\"{name}\"")).collect();
     let database = Database {
         readers,
-        _lock: lock,
+        served: format!("[{}]", served.join(",")),
+        lock: Mutex::new(Some(lock)),
     };
+    database
+        .warn_of_alarms_not_served()
+        .map_err(|source| StartError::Database { path, source })?;
     Ok((database, writer))
 }
 
 fn open_writer(path: &Path) -> Result<Connection, StartError> {
     let unreadable = |error| unreadable(path, &error);
-    let mut connection = connect(path).map_err(unreadable)?;
+    let mut connection = Connection::open(path).map_err(unreadable)?;
+    // Before anything is changed: it may be somebody else's.
     let transaction = connection.transaction().map_err(unreadable)?;
-    let pragma = |name| transaction.query_row(&format!("PRAGMA {name}"), [], |row| row.get(0));
-    let application: i64 = pragma("application_id").map_err(unreadable)?;
-    let format: i64 = pragma("user_version").map_err(unreadable)?;
-    let tables: i64 = transaction
-        .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
-        .map_err(unreadable)?;
+    let number = |sql| transaction.query_row(sql, [], |row| row.get::<_, i64>(0));
+    let application = number("PRAGMA application_id").map_err(unreadable)?;
+    let format = number("PRAGMA user_version").map_err(unreadable)?;
+    let tables = number("SELECT count(*) FROM sqlite_schema").map_err(unreadable)?;
     if application == 0 && tables == 0 {
         transaction
             .execute_batch(&format!(
@@ -124,6 +131,7 @@ fn open_writer(path: &Path) -> Result<Connection, StartError> {
         });
     }
     transaction.commit().map_err(unreadable)?;
+    prepare(&connection).map_err(unreadable)?;
     // Once, so that the directory entries of a new folder are on disk before anything is answered.
     for folder in path
         .parent()
@@ -140,18 +148,29 @@ fn open_writer(path: &Path) -> Result<Connection, StartError> {
     Ok(connection)
 }
 
-fn connect(path: &Path) -> rusqlite::Result<Connection> {
+fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
+    prepare(&connection)?;
+    connection.execute_batch("PRAGMA query_only = ON")?;
+    Ok(connection)
+}
+
+fn prepare(connection: &Connection) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(32);
+    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    if mode != "wal" {
+        // A file system without shared memory, such as some network ones.
+        return Err(rusqlite::Error::InvalidPath(
+            format!("its file system cannot hold a write-ahead log (journal mode {mode})").into(),
+        ));
+    }
     // FULL: a commit returns only after its WAL frames are synced.
     connection.execute_batch(
-        "PRAGMA journal_mode = WAL;
-         PRAGMA synchronous = FULL;
+        "PRAGMA synchronous = FULL;
          PRAGMA wal_autocheckpoint = 4000;
          PRAGMA busy_timeout = 10000;
          PRAGMA cache_size = -16000;",
-    )?;
-    Ok(connection)
+    )
 }
 
 fn unreadable(path: &Path, error: &rusqlite::Error) -> StartError {
@@ -237,10 +256,15 @@ impl Database {
             reader
                 .prepare_cached(
                     "SELECT object, namespace, id, alarm FROM objects \
-                     WHERE alarm <= ?1 ORDER BY alarm, object LIMIT ?2",
+                     WHERE alarm <= ?1 AND namespace IN (SELECT value FROM json_each(?3)) \
+                     ORDER BY alarm, object LIMIT ?2",
                 )?
                 .query_map(
-                    params![now.as_millis(), i64::try_from(limit).unwrap_or(i64::MAX)],
+                    params![
+                        now.as_millis(),
+                        i64::try_from(limit).unwrap_or(i64::MAX),
+                        self.served
+                    ],
                     due,
                 )?
                 .collect()
@@ -251,15 +275,43 @@ impl Database {
     pub(crate) fn next_alarm(&self, after: Timestamp) -> Result<Option<Timestamp>, DatabaseError> {
         self.read(|reader| {
             let next: Option<i64> = reader
-                .prepare_cached("SELECT min(alarm) FROM objects WHERE alarm > ?1")?
-                .query_row(params![after.as_millis()], |row| row.get(0))?;
+                .prepare_cached(
+                    "SELECT alarm FROM objects \
+                     WHERE alarm > ?1 AND namespace IN (SELECT value FROM json_each(?2)) \
+                     ORDER BY alarm LIMIT 1",
+                )?
+                .query_row(params![after.as_millis(), self.served], |row| row.get(0))
+                .optional()?;
             Ok(next.map(Timestamp::from_millis))
         })
     }
 
-    /// 16 bytes from SQLite's generator, which the system seeds.
-    pub(crate) fn random(&self) -> Result<[u8; 16], DatabaseError> {
-        self.read(|reader| reader.query_row("SELECT randomblob(16)", [], |row| row.get(0)))
+    /// Says once in the log whose alarms will not fire in this run.
+    fn warn_of_alarms_not_served(&self) -> Result<(), DatabaseError> {
+        let waiting: Vec<(String, i64)> = self.read(|reader| {
+            reader
+                .prepare(
+                    "SELECT namespace, count(*) FROM objects \
+                     WHERE alarm IS NOT NULL AND namespace NOT IN (SELECT value FROM json_each(?1)) \
+                     GROUP BY namespace",
+                )?
+                .query_map(params![self.served], |row| Ok((row.get(0)?, row.get(1)?)))?
+                .collect()
+        })?;
+        for (namespace, alarms) in waiting {
+            tracing::warn!(
+                namespace,
+                alarms,
+                "alarms of a namespace that is not served will wait"
+            );
+        }
+        Ok(())
+    }
+
+    /// Lets another host have the data folder. Nothing is written after this.
+    pub(crate) fn unlock(&self) {
+        let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        *lock = None;
     }
 
     fn read<R>(

@@ -26,8 +26,8 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
-    /// Another host has the data folder open.
-    #[error("the data folder {path:?} is in use by another process")]
+    /// Another host has the data folder open, in this process or another.
+    #[error("the data folder {path:?} is in use by another host")]
     InUse {
         /// The folder.
         path: PathBuf,

@@ -16,7 +16,7 @@ use dokit_object::{Request, error_response};
 use http_body_util::LengthLimitError;
 use tokio::{net::TcpListener, sync::watch};
 
-use crate::{Host, error::StartError, host::DRAIN};
+use crate::{Host, engine::DRAIN, error::StartError};
 
 /// A host's open door: an address that is listened on.
 #[derive(Debug)]
@@ -37,13 +37,12 @@ impl Host {
         &self,
         address: impl ToSocketAddrs + fmt::Display,
     ) -> Result<Listener, StartError> {
-        let failed = |source| StartError::Listen {
-            address: address.to_string(),
-            source,
-        };
-        let addresses: Vec<SocketAddr> = address.to_socket_addrs().map_err(failed)?.collect();
-        let listener = TcpListener::bind(&*addresses).await.map_err(failed)?;
-        let address = listener.local_addr().map_err(failed)?;
+        self.listener(bind(address).await?)
+    }
+
+    pub(crate) fn listener(&self, listener: TcpListener) -> Result<Listener, StartError> {
+        let address = listener.local_addr();
+        let address = address.map_err(|source| StartError::Serve { source })?;
         Ok(Listener {
             host: self.clone(),
             listener,
@@ -84,7 +83,8 @@ impl Listener {
         let drained = async move {
             // A client that keeps its request half sent does not keep us.
             if stopping.wait_for(|stopping| *stopping).await.is_ok() {
-                let _ = tokio::time::timeout(DRAIN, std::future::pending::<()>()).await;
+                #[expect(clippy::disallowed_methods, reason = "a limit on real clients")]
+                tokio::time::sleep(DRAIN).await;
             } else {
                 std::future::pending().await
             }
@@ -96,9 +96,21 @@ impl Listener {
     }
 }
 
+/// Opens an address for requests.
+pub(crate) async fn bind(
+    address: impl ToSocketAddrs + fmt::Display,
+) -> Result<TcpListener, StartError> {
+    let failed = |source| StartError::Listen {
+        address: address.to_string(),
+        source,
+    };
+    let addresses: Vec<SocketAddr> = address.to_socket_addrs().map_err(failed)?.collect();
+    TcpListener::bind(&*addresses).await.map_err(failed)
+}
+
 async fn answer(State(host): State<Host>, request: axum::extract::Request) -> http::Response<Body> {
     let (head, body) = request.into_parts();
-    let limit = host.shared.body_limit;
+    let limit = host.engine().body_limit();
     let response = match to_bytes(body, limit).await {
         Ok(body) => host.handle(Request::from_parts(head, body)).await,
         Err(error) => error_response(&unreadable_body(&error, limit)),

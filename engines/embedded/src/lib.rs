@@ -1,7 +1,9 @@
 #![doc = include_str!("../README.md")]
 
+mod builder;
 mod clock;
 mod database;
+mod engine;
 mod error;
 mod gateway;
 mod host;
@@ -10,7 +12,8 @@ mod scheduler;
 mod store;
 mod writer;
 
+pub use builder::Builder;
 pub use clock::SystemClock;
 pub use error::{DatabaseError, StartError};
 pub use gateway::{Listener, told_to_stop};
-pub use host::{Builder, Host};
+pub use host::Host;

@@ -3,7 +3,7 @@
 use std::{future::Future, sync::Weak, time::Duration};
 
 use dokit_client::{Access, ErrorReply, ObjectId};
-use dokit_object::{Activation, Call, Context, ObjectType, Outcome, Response};
+use dokit_object::{Activation, Call, Chain, Context, ObjectType, Outcome, Response, fail_alarm};
 use dokit_storage::{Batch, Store};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
@@ -11,7 +11,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::{host::Shared, store::ObjectStore};
+use crate::{engine::Engine, store::ObjectStore};
 
 /// How many calls wait for one object at most. One more is answered `overloaded`.
 pub(crate) const QUEUE: usize = 1024;
@@ -28,9 +28,13 @@ pub(crate) enum Message {
 /// A call on its way to an object, and who waits for the answer.
 #[derive(Debug)]
 pub(crate) struct Envelope {
+    /// The object, with its name where the caller knows that.
+    pub(crate) id: ObjectId,
     pub(crate) call: Call,
     /// When the caller stops waiting.
     pub(crate) deadline: Deadline,
+    /// The objects that wait for this call.
+    pub(crate) chain: Chain,
     pub(crate) reply: oneshot::Sender<Result<Response, ErrorReply>>,
 }
 
@@ -45,7 +49,8 @@ impl Deadline {
         Self(now + duration.min(longest))
     }
 
-    async fn run<R>(self, work: impl Future<Output = R>) -> Option<R> {
+    /// Runs until then: none where the work took longer.
+    pub(crate) async fn run<R>(self, work: impl Future<Output = R>) -> Option<R> {
         timeout_at(self.0, work).await.ok()
     }
 
@@ -57,11 +62,13 @@ impl Deadline {
 /// The task of one object. It ends when its queue is closed and empty.
 pub(crate) struct Resident {
     /// Not to be kept alive by its objects: when the host goes, their queues close, and they end.
-    shared: Weak<Shared>,
+    engine: Weak<Engine>,
     object_type: ObjectType,
     id: ObjectId,
     queue: mpsc::Receiver<Message>,
     awake: Option<Awake>,
+    /// Whether a call was given up half way, whose commit may still be on its way to the disk.
+    in_doubt: bool,
 }
 
 /// The object in memory and its store.
@@ -72,17 +79,18 @@ struct Awake {
 
 impl Resident {
     pub(crate) fn new(
-        shared: Weak<Shared>,
+        engine: Weak<Engine>,
         object_type: ObjectType,
         id: ObjectId,
         queue: mpsc::Receiver<Message>,
     ) -> Self {
         Self {
-            shared,
+            engine,
             object_type,
             id,
             queue,
             awake: None,
+            in_doubt: false,
         }
     }
 
@@ -100,6 +108,11 @@ impl Resident {
                 self.awake = None;
                 continue;
             };
+            if self.id.name().is_none() && envelope.id.name().is_some() {
+                // It was reached by its id until now. It wakes anew to learn its name.
+                self.id = envelope.id.clone();
+                self.awake = None;
+            }
             let deadline = envelope.deadline;
             let woken = if deadline.has_passed() {
                 None
@@ -125,9 +138,13 @@ impl Resident {
         if self.awake.is_some() {
             return Ok(());
         }
-        let shared = self.shared.upgrade();
-        let shared = shared.ok_or_else(ErrorReply::shutting_down)?;
-        let (store, id) = shared
+        let engine = self.engine.upgrade();
+        let engine = engine.ok_or_else(ErrorReply::shutting_down)?;
+        if self.in_doubt {
+            engine.writer().barrier().await;
+            self.in_doubt = false;
+        }
+        let (store, id) = engine
             .open_store(self.object_type.namespace(), self.id.clone())
             .map_err(|error| ErrorReply::internal(&error))?;
         self.id = id.clone();
@@ -135,12 +152,15 @@ impl Resident {
             id,
             store.clone(),
             self.object_type.handlers().alarm,
-            shared.surroundings(),
+            engine.surroundings(),
         );
-        drop(shared);
+        drop(engine);
+        // Until all of this is done, it may be given up with a commit under way.
+        self.in_doubt = true;
         let (activation, writes) = self.object_type.wake(ctx).await?;
         let mut awake = Awake { activation, store };
         awake.commit(writes).await?;
+        self.in_doubt = false;
         self.awake = Some(awake);
         Ok(())
     }
@@ -153,16 +173,29 @@ impl Resident {
         let Envelope {
             call,
             deadline,
+            chain,
             reply,
+            ..
         } = envelope;
-        let outcome = deadline.run(awake.activation.exclusive(call)).await;
+        let is_alarm = matches!(call, Call::Alarm);
+        let run = chain
+            .with(self.id.clone())
+            .scope(awake.activation.exclusive(call));
+        let outcome = deadline.run(run).await;
         let (answer, reset) = match outcome {
-            // Dropped half way: nothing of it remains, in memory neither.
-            None => (Err(ErrorReply::deadline_exceeded()), true),
+            None => {
+                // Dropped half way: nothing of it remains, in memory neither, but what it committed.
+                self.in_doubt = true;
+                if is_alarm {
+                    self.give_up_alarm().await;
+                }
+                (Err(ErrorReply::deadline_exceeded()), true)
+            }
             Some(Outcome {
                 reply,
                 writes,
                 reset,
+                ..
             }) => match awake.commit(writes).await {
                 Ok(()) => (reply, reset),
                 Err(failed) => (Err(failed), true),
@@ -174,17 +207,38 @@ impl Resident {
         self.answer(reply, answer);
     }
 
+    /// Counts an alarm whose handler took too long as one that failed.
+    async fn give_up_alarm(&mut self) {
+        let Some(engine) = self.engine.upgrade() else {
+            return;
+        };
+        let now = engine.clock().now();
+        drop(engine);
+        let Some(awake) = &mut self.awake else {
+            return;
+        };
+        let failed = fail_alarm(&awake.store, now, "the alarm's handler took too long").await;
+        if let Ok(Some(writes)) = failed {
+            // Where this cannot be written either, the alarm is still there.
+            let _ = awake.commit(writes).await;
+        }
+    }
+
     /// Runs a call that only reads, and others of the kind beside it as they come. Gives back what
     /// else came and ended this.
     async fn shared(&mut self, first: Envelope) -> Option<Message> {
         let activation = &self.awake.as_ref()?.activation;
+        let id = &self.id;
         let read = |envelope: Envelope| async move {
             let Envelope {
                 call,
                 deadline,
+                chain,
                 reply,
+                ..
             } = envelope;
-            let outcome = deadline.run(activation.shared(call)).await;
+            let run = chain.with(id.clone()).scope(activation.shared(call));
+            let outcome = deadline.run(run).await;
             let (answer, reset) = match outcome {
                 Some(outcome) => (outcome.reply, outcome.reset),
                 None => (Err(ErrorReply::deadline_exceeded()), false),
@@ -203,7 +257,8 @@ impl Resident {
                     reset |= dirty;
                     self.answer(reply, answer);
                 }
-                message = self.queue.recv(), if open && next.is_none() && !reset => match message {
+                message = self.queue.recv(),
+                    if open && next.is_none() && !reset && running.len() < QUEUE => match message {
                     Some(Message::Call(envelope))
                         if envelope.call.access() == Access::Shared =>
                     {

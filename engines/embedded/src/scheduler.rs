@@ -10,14 +10,14 @@ use std::{
     time::Duration,
 };
 
-use dokit_client::ObjectId;
-use dokit_object::{Call, ObjectType};
+use dokit_client::{ErrorReply, ObjectId};
+use dokit_object::{Call, Chain};
 use dokit_storage::Timestamp;
 use tokio::sync::{Notify, watch};
 
 use crate::{
     database::{Due, Object},
-    host::Shared,
+    engine::{Answer, Engine},
 };
 
 /// How many alarms run at once at most.
@@ -25,6 +25,9 @@ const AT_ONCE: usize = 256;
 
 /// How long an alarm may run.
 const DEADLINE: Duration = Duration::from_secs(15 * 60);
+
+/// How long an alarm that could not be run is held back at most.
+const LONGEST_HOLD: Duration = Duration::from_secs(1024);
 
 /// How the writer tells the scheduler of alarms that were set.
 #[derive(Clone, Debug, Default)]
@@ -75,6 +78,11 @@ impl Scheduler {
         let _ = settled.wait_for(|settled| *settled >= asked).await;
     }
 
+    /// Nothing is settled by waiting any more.
+    pub(crate) fn stop(&self) {
+        self.inner.settled.send_replace(u64::MAX);
+    }
+
     fn nothing_runs(&self) -> bool {
         self.held(|held| !held.values().any(|held| matches!(held, Held::Running)))
     }
@@ -90,10 +98,12 @@ impl Scheduler {
 }
 
 /// Runs until the host is gone.
-pub(crate) async fn run(host: Weak<Shared>, scheduler: Scheduler) {
+pub(crate) async fn run(engine: Weak<Engine>, scheduler: Scheduler) {
     loop {
         let (clock, next) = {
-            let Some(host) = host.upgrade() else { return };
+            let Some(engine) = engine.upgrade() else {
+                return;
+            };
             // From here on every alarm that is set wakes us again, so none is missed between the
             // look at the database and the sleep.
             scheduler
@@ -101,10 +111,11 @@ pub(crate) async fn run(host: Weak<Shared>, scheduler: Scheduler) {
                 .sleeps_until
                 .store(i64::MAX, Ordering::SeqCst);
             let asked = scheduler.inner.asked.load(Ordering::SeqCst);
-            let clock = host.clock();
-            let next = dispatch(&host, &scheduler, clock.now());
+            let clock = engine.clock();
+            let next = dispatch(&engine, &scheduler, clock.now());
             if scheduler.nothing_runs() {
-                scheduler.inner.settled.send_replace(asked);
+                let settled = &scheduler.inner.settled;
+                settled.send_modify(|settled| *settled = asked.max(*settled));
             }
             (clock, next)
         };
@@ -120,11 +131,11 @@ pub(crate) async fn run(host: Weak<Shared>, scheduler: Scheduler) {
 }
 
 /// Sends what is due to its objects and says when to look again.
-fn dispatch(host: &Arc<Shared>, scheduler: &Scheduler, now: Timestamp) -> Timestamp {
+fn dispatch(engine: &Engine, scheduler: &Scheduler, now: Timestamp) -> Timestamp {
     let look = || {
         let held = scheduler.held(|held| held.len());
-        let due = host.database.due(now, AT_ONCE + held)?;
-        Ok::<_, crate::error::DatabaseError>((due, host.database.next_alarm(now)?))
+        let due = engine.database.due(now, AT_ONCE + held)?;
+        Ok::<_, crate::error::DatabaseError>((due, engine.database.next_alarm(now)?))
     };
     let (due, next) = match look() {
         Ok(found) => found,
@@ -135,28 +146,19 @@ fn dispatch(host: &Arc<Shared>, scheduler: &Scheduler, now: Timestamp) -> Timest
     };
     let mut next = next.unwrap_or(Timestamp::LAST);
     for due in due {
-        let Some(object_type) = host.object_type(&due.namespace).copied() else {
-            // Its type is not registered in this run; its alarm waits for a run in which it is.
-            scheduler.held(|held| {
-                held.insert(
-                    due.object,
-                    Held::Waiting {
-                        at: due.at,
-                        failures: 0,
-                        until: Timestamp::LAST,
-                    },
-                )
-            });
-            tracing::warn!(
-                namespace = due.namespace,
-                "an alarm is due in a namespace that is not served"
-            );
+        // The database gives only what is served.
+        let Some(object_type) = engine.object_type(&due.namespace) else {
             continue;
         };
         let start = scheduler.held(|held| {
             match held.get(&due.object) {
                 Some(Held::Running) => return None,
-                Some(Held::Waiting { at, until, .. }) if *at == due.at && *until > now => {
+                // A clock that was set back does not make it wait longer.
+                Some(Held::Waiting { at, until, .. })
+                    if *at == due.at
+                        && *until > now
+                        && *until <= now.saturating_add(LONGEST_HOLD) =>
+                {
                     next = next.min(*until);
                     return None;
                 }
@@ -174,47 +176,73 @@ fn dispatch(host: &Arc<Shared>, scheduler: &Scheduler, now: Timestamp) -> Timest
             Some(failures)
         });
         if let Some(failures) = start {
-            let run = fire(
-                Arc::clone(host),
-                scheduler.clone(),
-                object_type,
-                due,
+            let Due { object, id, at, .. } = due;
+            let id = ObjectId::from_bytes(id);
+            let chain = Chain::default();
+            let answer = engine.submit(object_type, id, Call::Alarm, DEADLINE, chain);
+            let fired = Fired {
+                object,
+                at,
                 failures,
-            );
-            host.runtime.spawn(run);
+                namespace: object_type.namespace(),
+            };
+            let scheduler = scheduler.clone();
+            let run = fire(engine.own(), scheduler, fired, answer);
+            engine.runtime().spawn(run);
         }
     }
     next
 }
 
-/// Runs one alarm and lets go of it, or holds it back where it could not be run.
-async fn fire(
-    host: Arc<Shared>,
-    scheduler: Scheduler,
-    object_type: ObjectType,
-    due: Due,
+/// An alarm on its way to its object.
+struct Fired {
+    object: Object,
+    at: Timestamp,
+    /// How often it could not be run before.
     failures: u32,
+    namespace: &'static str,
+}
+
+/// Waits for one alarm and lets go of it, or holds it back where it is still due.
+async fn fire(
+    engine: Weak<Engine>,
+    scheduler: Scheduler,
+    fired: Fired,
+    answer: Result<Answer, ErrorReply>,
 ) {
-    let id = ObjectId::from_bytes(due.id);
-    let answer = host
-        .call(&object_type, id, Call::Alarm, Some(DEADLINE))
-        .await;
-    // A handler's failure is recorded with the next try as the object's alarm. Only where that
-    // could not be done is the old alarm still there.
-    let stays = answer.is_err() && host.database.alarm(due.object).ok() == Some(Some(due.at));
+    let answer = match answer {
+        Ok(answer) => answer.await,
+        Err(refused) => Err(refused),
+    };
+    let Some(engine) = engine.upgrade() else {
+        return;
+    };
+    if let Err(error) = &answer {
+        let (code, message) = (&error.code, &error.message);
+        let log = error.log.as_deref().unwrap_or_default();
+        let Fired { namespace, at, .. } = fired;
+        tracing::error!(namespace, %at, %code, log, "an alarm failed: {message}");
+    }
+    // A handler's failure is recorded with the next try as the object's alarm, and one that succeeded
+    // is gone. Only where that could not be done, or where the handler has set the very same time
+    // again, is the old alarm still there: then it waits, so that nothing spins.
+    let stays = match engine.database.alarm(fired.object) {
+        Ok(alarm) => alarm == Some(fired.at),
+        Err(_) => true,
+    };
     scheduler.held(|held| {
         if stays {
-            let wait = Duration::from_secs(1 << failures.min(10));
+            let wait = Duration::from_secs(1 << fired.failures.min(10));
             held.insert(
-                due.object,
+                fired.object,
                 Held::Waiting {
-                    at: due.at,
-                    failures: failures.saturating_add(1),
-                    until: host.clock().now().saturating_add(wait),
+                    at: fired.at,
+                    failures: fired.failures.saturating_add(1),
+                    until: engine.clock().now().saturating_add(wait),
                 },
             );
         } else {
-            held.remove(&due.object);
+            held.remove(&fired.object);
         }
     });
     scheduler.inner.changed.notify_one();

@@ -7,7 +7,7 @@ use std::{
 
 use dokit_client::ObjectId;
 use dokit_storage::{AlarmChange, Batch, Timestamp};
-use rusqlite::{Connection, TransactionBehavior};
+use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 use tokio::sync::oneshot;
 
 use crate::{
@@ -33,6 +33,8 @@ pub(crate) struct Commit {
 #[derive(Debug)]
 enum Message {
     Commit(Commit),
+    /// Tells when all that was sent before is done, one way or the other.
+    Barrier(oneshot::Sender<()>),
     Stop,
 }
 
@@ -80,6 +82,14 @@ impl Writer {
         result.await.map_err(|_| gone())?
     }
 
+    /// Returns when all commits that were sent before are done, one way or the other.
+    pub(crate) async fn barrier(&self) {
+        let (done, reached) = oneshot::channel();
+        // A writer that has ended has nothing left to do.
+        let _ = self.queue.send(Message::Barrier(done));
+        let _ = reached.await;
+    }
+
     /// Has the writer end. Commits that come after this fail.
     pub(crate) fn stop(&self) {
         // It has ended already where nobody listens.
@@ -92,55 +102,69 @@ fn write_groups(
     waiting: &Receiver<Message>,
     alarm_set: &impl Fn(Timestamp),
 ) {
-    let mut stopped = false;
-    while !stopped && let Ok(Message::Commit(first)) = waiting.recv() {
-        let mut group = vec![first];
-        for message in waiting.try_iter() {
-            match message {
-                Message::Commit(commit) => group.push(commit),
-                Message::Stop => stopped = true,
+    let mut next = None;
+    while let Some(message) = next.take().or_else(|| waiting.recv().ok()) {
+        let first = match message {
+            Message::Commit(commit) => commit,
+            Message::Barrier(done) => {
+                // Who asked may have gone.
+                let _ = done.send(());
+                continue;
             }
-            if stopped || group.len() == GROUP {
-                break;
+            Message::Stop => return,
+        };
+        let mut group = vec![first];
+        while group.len() < GROUP && next.is_none() {
+            match waiting.try_recv() {
+                Ok(Message::Commit(commit)) => group.push(commit),
+                Ok(other) => next = Some(other),
+                Err(_) => break,
             }
         }
         match write(&mut connection, &group) {
             Ok(objects) => answer(group, objects, alarm_set),
             // One bad batch does not spoil the others: each goes alone.
-            Err(_) if group.len() > 1 => {
+            Err(error) if group.len() > 1 && is_of_one_batch(&error) => {
                 for commit in group {
                     match write(&mut connection, std::slice::from_ref(&commit)) {
                         Ok(objects) => answer(vec![commit], objects, alarm_set),
-                        Err(error) => refuse(commit, error),
+                        Err(error) => refuse(commit, &error),
                     }
                 }
             }
-            Err(error) => group
-                .into_iter()
-                .for_each(|commit| refuse(commit, error.clone())),
+            Err(error) => group.into_iter().for_each(|commit| refuse(commit, &error)),
         }
+    }
+}
+
+/// Whether an error can be due to what one batch wants to write, and not to the disk or to another
+/// process, which every batch would meet.
+fn is_of_one_batch(error: &rusqlite::Error) -> bool {
+    match error.sqlite_error_code() {
+        Some(code) => matches!(
+            code,
+            ErrorCode::ConstraintViolation | ErrorCode::TooBig | ErrorCode::TypeMismatch
+        ),
+        None => true,
     }
 }
 
 /// Writes all batches in one transaction. After an error none of them is written, as far as SQLite
 /// can tell.
-fn write(connection: &mut Connection, group: &[Commit]) -> Result<Vec<Object>, DatabaseError> {
-    let mut write = || {
-        let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let mut objects = Vec::with_capacity(group.len());
-        for commit in group {
-            objects.push(apply(
-                &transaction,
-                commit.namespace,
-                &commit.id,
-                commit.object,
-                &commit.batch,
-            )?);
-        }
-        transaction.commit()?;
-        Ok(objects)
-    };
-    write().map_err(|error| DatabaseError::sqlite(&error))
+fn write(connection: &mut Connection, group: &[Commit]) -> rusqlite::Result<Vec<Object>> {
+    let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
+    let mut objects = Vec::with_capacity(group.len());
+    for commit in group {
+        objects.push(apply(
+            &transaction,
+            commit.namespace,
+            &commit.id,
+            commit.object,
+            &commit.batch,
+        )?);
+    }
+    transaction.commit()?;
+    Ok(objects)
 }
 
 fn answer(group: Vec<Commit>, objects: Vec<Object>, alarm_set: &impl Fn(Timestamp)) {
@@ -153,6 +177,6 @@ fn answer(group: Vec<Commit>, objects: Vec<Object>, alarm_set: &impl Fn(Timestam
     }
 }
 
-fn refuse(commit: Commit, error: DatabaseError) {
-    let _ = commit.done.send(Err(error));
+fn refuse(commit: Commit, error: &rusqlite::Error) {
+    let _ = commit.done.send(Err(DatabaseError::sqlite(error)));
 }

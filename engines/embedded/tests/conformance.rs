@@ -4,7 +4,7 @@
 
 use std::{path::Path, time::Duration};
 
-use dokit_conformance::{Engine, Probe, Session, engine, for_each_engine_case};
+use dokit_conformance::{Engine, Plain, Probe, Session, engine, for_each_engine_case};
 use dokit_embedded::Host;
 use dokit_object::{Request, Response, testing::ManualClock};
 use futures_executor::block_on;
@@ -54,6 +54,7 @@ fn start(data: &Path, clock: &ManualClock) -> (Host, Runtime) {
     let host = Host::builder()
         .data(data)
         .object::<Probe>()
+        .object::<Plain>()
         .clock(clock.clone())
         .start()
         .unwrap();

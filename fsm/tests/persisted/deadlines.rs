@@ -98,6 +98,7 @@ fn a_timeout_can_be_chosen_when_the_program_runs() {
         let mut store = Memory::new();
         let quick = ORDER
             .persisted()
+            .timeout(&State::Pending, Duration::from_secs(1))
             .timeout(&State::Pending, Duration::from_secs(2));
         quick.start(&mut store, at(10)).await.unwrap();
         assert_eq!(quick.deadline(&store).await.unwrap(), Some(at(2010)));

@@ -147,6 +147,56 @@ fn a_reset_is_stored_cancels_the_deadline_and_is_in_the_history() {
 }
 
 #[test]
+fn a_reset_forgets_no_id_and_leaves_none_behind() {
+    block_on(async {
+        let mut store = Memory::new();
+        let order = ORDER.persisted().remembered_ids(2).keep_history(0);
+        for id in ["a", "b"] {
+            order
+                .send_once(&mut store, at(1), id, &Event::Note)
+                .await
+                .unwrap();
+        }
+        order.reset(&mut store, at(2)).await.unwrap();
+        for id in ["c", "d"] {
+            order
+                .send_once(&mut store, at(3), id, &Event::Note)
+                .await
+                .unwrap();
+        }
+        let keys: Vec<String> = dump(&store)
+            .await
+            .0
+            .into_iter()
+            .map(|(key, _)| key)
+            .collect();
+        assert_eq!(
+            keys,
+            [
+                "__fsm:order",
+                "__fsm:order:id:c",
+                "__fsm:order:id:d",
+                "__fsm:order:ids:00000000000000000003",
+                "__fsm:order:ids:00000000000000000004",
+            ]
+        );
+    });
+}
+
+#[test]
+fn a_deadline_that_the_table_no_longer_has_is_none() {
+    block_on(async {
+        let mut store = Memory::new();
+        let timed = r#"{"version":1,"name":"paid","state":{"paid":{"amount":1}},"entered":7,"deadline":9,"history":{"pruned":0,"last":0},"ids":{"forgotten":0,"last":0}}"#;
+        put(&mut store, "__fsm:order", timed).await;
+        let order = ORDER.persisted();
+        assert_eq!(order.deadline(&store).await.unwrap(), None);
+        assert_eq!(order.expire(&mut store, at(10)).await.unwrap(), None);
+        assert_eq!(store.get("__fsm:order").await.unwrap().unwrap(), timed);
+    });
+}
+
+#[test]
 fn an_unknown_state_is_an_error_that_names_it_and_a_reset_leaves_it() {
     block_on(async {
         let mut store = Memory::new();
@@ -243,6 +293,8 @@ mod later {
         }
     }
 
+    pub(super) const FIRST_STEP: [Migration; 1] = [STEPS[0]];
+
     pub(super) const STEPS: [Migration; 2] = [
         |json| {
             let mut state: serde_json::Value = serde_json::from_str(json)?;
@@ -279,7 +331,7 @@ fn a_record_of_an_older_version_goes_through_every_step() {
         assert_eq!(new.state(&store).await.unwrap(), Later::Closed);
 
         // The next step writes the new version, which the old program refuses and leaves alone.
-        new.reset(&mut store, at(3)).await.unwrap();
+        old.reset(&mut store, at(3)).await.unwrap();
         new.send(&mut store, at(4), &later::Event::Pay)
             .await
             .unwrap();
@@ -292,7 +344,19 @@ fn a_record_of_an_older_version_goes_through_every_step() {
         old.send(&mut store, at(5), &pay()).await.unwrap_err();
         old.start(&mut store, at(5)).await.unwrap_err();
         old.reset(&mut store, at(5)).await.unwrap_err();
+        let between = later::ORDER.persisted().migrations(&later::FIRST_STEP);
+        let error = between.state(&store).await.unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "record \"__fsm:order\" has version 3, which is newer than this program's 2"
+        );
         assert_eq!(dump(&store).await, before);
+        let currency = "EUR".to_owned();
+        let paid = Later::Paid {
+            amount: 1,
+            currency,
+        };
+        assert_eq!(new.state(&store).await.unwrap(), paid);
     });
 }
 

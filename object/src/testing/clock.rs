@@ -77,6 +77,7 @@ impl Clock for ManualClock {
         if state.now >= at {
             return Box::pin(future::ready(()));
         }
+        state.sleepers.retain(|(_, wake)| !wake.is_closed());
         let (wake, woken) = oneshot::channel();
         state.sleepers.push((at, wake));
         Box::pin(woken.map(|_| ()))

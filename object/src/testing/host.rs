@@ -18,8 +18,8 @@ use tokio::sync::RwLock;
 
 use super::ManualClock;
 use crate::{
-    Activation, Address, BoxFuture, Call, Clock, Context, DurableObject, Namespace, ObjectType,
-    Outcome, Request, Response, Router, RpcCall, Surroundings, error_response, route,
+    Activation, Address, BoxFuture, Call, Chain, Clock, Context, DurableObject, Namespace,
+    ObjectType, Outcome, Request, Response, Router, RpcCall, Surroundings, error_response, route,
     to_call_reply,
 };
 
@@ -49,7 +49,8 @@ type ObjectKey = [u8; 32];
 
 /// One object: what is on its disk, and what is in memory while it is awake.
 struct Slot {
-    id: ObjectId,
+    /// With its name, once somebody has called it by that.
+    id: Mutex<ObjectId>,
     object_type: ObjectType,
     disk: Faults<Memory>,
     awake: RwLock<Option<Activation>>,
@@ -138,8 +139,9 @@ impl TestHost {
     async fn pass(&self, by: Duration) {
         let clock = &self.shared.clock;
         let end = clock.now().saturating_add(by);
-        // Alarms that could not be run, such as on a dead disk, wait a second.
+        // Alarms that could not be run, such as on a dead disk, wait longer and longer.
         let mut held = HashMap::new();
+        let mut failures = 0_u32;
         for _ in 0..ALARMS {
             let Some((at, key, slot)) = self.shared.next_alarm(&held).await else {
                 break;
@@ -150,10 +152,16 @@ impl TestHost {
             }
             clock.set(at);
             let before = slot.disk.alarm().await.ok();
-            let answer = self.shared.run(&slot, Call::Alarm).await;
+            let id = lock(&slot.id).clone();
+            let run = Chain::default()
+                .with(id)
+                .scope(self.shared.run(&slot, Call::Alarm));
+            let answer = run.await;
             held.remove(&key);
             if answer.is_err() && slot.disk.alarm().await.ok() == before {
-                held.insert(key, at.saturating_add(Duration::from_secs(1)));
+                let wait = Duration::from_secs(1 << failures.min(10));
+                held.insert(key, at.saturating_add(wait));
+                failures += 1;
             }
         }
         let left = self.shared.next_alarm(&held).await;
@@ -178,8 +186,9 @@ impl TestHost {
     pub fn crash(&self) {
         let objects = &mut *lock(&self.shared.objects);
         for slot in objects.values_mut() {
+            let id = lock(&slot.id).clone();
             *slot = Arc::new(Slot {
-                id: slot.id.clone(),
+                id: Mutex::new(id),
                 object_type: slot.object_type,
                 disk: slot.disk.clone(),
                 awake: RwLock::new(None),
@@ -220,7 +229,7 @@ impl Shared {
         let key = (object_type.namespace(), *id.as_bytes());
         let slot = || {
             Arc::new(Slot {
-                id: id.clone(),
+                id: Mutex::new(id.clone()),
                 object_type,
                 disk: Faults::new(Memory::new()),
                 awake: RwLock::new(None),
@@ -236,11 +245,32 @@ impl Shared {
         let address = Address::parse(request.uri().path(), &types, &*self.router)?;
         let object_type = self.object_type(address.namespace)?;
         let call = route(&object_type, &address.path, request)?;
-        self.run(&*self.slot(address.namespace, &address.id)?, call)
-            .await
+        let chain = Chain::default();
+        self.call(address.namespace, &address.id, call, chain).await
     }
 
     /// One call of one object.
+    async fn call(
+        &self,
+        namespace: &str,
+        id: &ObjectId,
+        call: Call,
+        chain: Chain,
+    ) -> Result<Response, ErrorReply> {
+        let slot = self.slot(namespace, id)?;
+        if chain.contains(id) {
+            return Err(ErrorReply::reentrant_call());
+        }
+        let learns_name = lock(&slot.id).name().is_none() && id.name().is_some();
+        if learns_name {
+            // It was reached by its id until now. It wakes anew to learn its name.
+            let mut awake = slot.awake.write().await;
+            *lock(&slot.id) = id.clone();
+            *awake = None;
+        }
+        chain.with(id.clone()).scope(self.run(&slot, call)).await
+    }
+
     async fn run(&self, slot: &Slot, call: Call) -> Result<Response, ErrorReply> {
         if call.access() == Access::Shared {
             let awake = self.awake(slot).await?;
@@ -264,6 +294,7 @@ impl Shared {
             reply,
             writes,
             reset,
+            ..
         } = activation.exclusive(call).await;
         if !writes.is_empty() && slot.disk.clone().commit(writes).await.is_err() {
             return Err(ErrorReply::commit_failed());
@@ -296,7 +327,7 @@ impl Shared {
         surroundings.variables = Arc::new(lock(&self.variables).clone());
         let alarm_handler = slot.object_type.handlers().alarm;
         let ctx = Context::new(
-            slot.id.clone(),
+            lock(&slot.id).clone(),
             slot.disk.clone(),
             alarm_handler,
             surroundings,
@@ -351,16 +382,17 @@ impl Router for Inside {
         request: &CallRequest,
     ) -> BoxFuture<'static, Result<CallReply, TransportError>> {
         let host = self.host.upgrade();
+        let chain = Chain::current();
         let (id, request) = (id.clone(), request.clone());
         let run = async move {
             let host = host.ok_or_else(ErrorReply::shutting_down)?;
-            let slot = host.slot(namespace, &id)?;
+            let object_type = host.object_type(namespace)?;
             let call = Call::Rpc(RpcCall {
-                method: find_method(slot.object_type.methods(), &request.method)?,
+                method: find_method(object_type.methods(), &request.method)?,
                 arguments: request.arguments.into(),
                 idempotency_key: request.idempotency_key,
             });
-            host.run(&slot, call).await
+            host.call(namespace, &id, call, chain).await
         };
         reply(run)
     }

@@ -1,5 +1,5 @@
-//! The object of the conformance suite, on Cloudflare.
+//! The objects of the conformance suite, on Cloudflare.
 
-use dokit_conformance::Probe;
+use dokit_conformance::{Plain, Probe};
 
-dokit_cloudflare::export!(Probe);
+dokit_cloudflare::export!(Plain, Probe);

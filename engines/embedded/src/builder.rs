@@ -1,0 +1,152 @@
+use std::{
+    collections::BTreeMap,
+    fmt,
+    net::ToSocketAddrs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use dokit_object::{Clock, DurableObject, InvalidNamespace, ObjectType};
+use dokit_storage::Limits;
+
+use crate::{
+    Host, SystemClock,
+    engine::{Engine, Settings},
+    error::StartError,
+    gateway::{bind, told_to_stop},
+};
+
+/// What a [`Host`] is made of.
+///
+/// | option | default |
+/// |---|---|
+/// | [`data`](Self::data) | `./data` |
+/// | [`object`](Self::object) | none; at least one is needed |
+/// | [`variable`](Self::variable) | none |
+/// | [`limits`](Self::limits) | [`Limits::default`], the strictest engine's |
+/// | [`body_limit`](Self::body_limit) | 1 MiB |
+/// | [`deadline`](Self::deadline) | 30 s |
+/// | [`longest_deadline`](Self::longest_deadline) | 15 min |
+/// | [`clock`](Self::clock) | the system's |
+#[must_use = "a builder does nothing until it is started"]
+pub struct Builder {
+    data: PathBuf,
+    types: Vec<Result<ObjectType, InvalidNamespace>>,
+    settings: Settings,
+}
+
+impl Builder {
+    pub(crate) fn new() -> Self {
+        Self {
+            data: PathBuf::from("data"),
+            types: Vec::new(),
+            settings: Settings {
+                variables: BTreeMap::new(),
+                limits: Limits::default(),
+                body_limit: 1024 * 1024,
+                deadline: Duration::from_secs(30),
+                longest_deadline: Duration::from_secs(15 * 60),
+                clock: Arc::new(SystemClock),
+            },
+        }
+    }
+
+    /// The folder that holds the data, made where there is none. One host at a time uses it.
+    pub fn data(mut self, folder: impl AsRef<Path>) -> Self {
+        self.data = folder.as_ref().to_owned();
+        self
+    }
+
+    /// Serves objects of this type.
+    pub fn object<T: DurableObject>(mut self) -> Self {
+        self.types.push(ObjectType::of::<T>());
+        self
+    }
+
+    /// Sets a variable that objects read with `Context::variable`.
+    pub fn variable(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
+        self.settings.variables.insert(name.into(), value.into());
+        self
+    }
+
+    /// How large keys and values may be.
+    pub fn limits(mut self, limits: Limits) -> Self {
+        self.settings.limits = limits;
+        self
+    }
+
+    /// The largest body of a request, in bytes. A larger one is answered 413.
+    pub fn body_limit(mut self, bytes: usize) -> Self {
+        self.settings.body_limit = bytes;
+        self
+    }
+
+    /// How long a call may take, from its arrival to its answer, where its caller does not say. A call
+    /// that takes longer is given up: nothing of it remains but what it committed early.
+    pub fn deadline(mut self, deadline: Duration) -> Self {
+        self.settings.deadline = deadline;
+        self
+    }
+
+    /// How long a caller may ask for at most.
+    pub fn longest_deadline(mut self, longest: Duration) -> Self {
+        self.settings.longest_deadline = longest;
+        self
+    }
+
+    /// Another clock, for tests.
+    pub fn clock(mut self, clock: impl Clock) -> Self {
+        self.settings.clock = Arc::new(clock);
+        self
+    }
+
+    /// Opens the data and starts serving: calls in this process from now on, and alarms, those that
+    /// fell due while nothing ran at once.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`].
+    ///
+    /// # Panics
+    ///
+    /// Outside a tokio runtime with time enabled: objects run on the runtime that this is called in.
+    pub fn start(self) -> Result<Host, StartError> {
+        let mut types = BTreeMap::new();
+        for object_type in self.types {
+            let object_type = object_type?;
+            let namespace = object_type.namespace();
+            if types.insert(namespace, object_type).is_some() {
+                return Err(StartError::DuplicateNamespace { namespace });
+            }
+        }
+        if types.is_empty() {
+            return Err(StartError::NoObjects);
+        }
+        Engine::start(&self.data, types, self.settings).map(Host::new)
+    }
+
+    /// Starts, and listens on `address` until the process is told to stop (SIGTERM or ctrl-c); then
+    /// finishes what runs and returns.
+    ///
+    /// # Errors
+    ///
+    /// [`StartError`].
+    pub async fn serve(self, address: impl ToSocketAddrs + fmt::Display) -> Result<(), StartError> {
+        // The address first: where it is taken, no alarm has run.
+        let listener = bind(address).await?;
+        let host = self.start()?;
+        let served = host.listener(listener)?.serve(told_to_stop()).await;
+        host.shutdown().await;
+        served
+    }
+}
+
+impl fmt::Debug for Builder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Builder")
+            .field("data", &self.data)
+            .field("types", &self.types)
+            .finish_non_exhaustive()
+    }
+}
