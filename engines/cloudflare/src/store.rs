@@ -70,40 +70,66 @@ impl ObjectStore {
         Ok(entries)
     }
 
-    /// Commits in a transaction of the platform's, whose failure undoes what it had written.
-    async fn write(&self, batch: Batch) -> Result<(), JsValue> {
+    /// Commits all of a batch, or none of it.
+    async fn write(&self, batch: &Batch) -> Result<(), JsValue> {
         let mut doomed = Vec::new();
         if batch.deletes_all() {
             // The platform's own delete-all cannot be part of a transaction.
             let all = self.read_list(&KeyRange::default()).await?;
             doomed = all.into_iter().map(|(key, _)| key).collect();
         }
+        let writes = plan(batch, &doomed)?;
+        // A single call is atomic by itself, and cheaper so.
+        if let [only] = &*writes {
+            settled(only.start(&self.platform)).await?;
+            return Ok(());
+        }
         let platform = Rc::clone(&self.platform);
-        let write: Closure<dyn FnMut(DurableObjectTransaction) -> Promise> =
-            Closure::once(move |_| match issue(&platform, &batch, &doomed) {
-                Ok(writes) => Promise::all(&writes),
-                Err(thrown) => Promise::reject(&thrown),
+        let start: Closure<dyn FnMut(DurableObjectTransaction) -> Promise> =
+            Closure::once(move |_| {
+                // Started within the transaction they belong to it; what fails undoes them all.
+                let started: Result<Array, JsValue> =
+                    writes.iter().map(|write| write.start(&platform)).collect();
+                match started {
+                    Ok(started) => Promise::all(&started),
+                    Err(thrown) => Promise::reject(&thrown),
+                }
             });
-        settled(self.platform.transaction(&write)).await?;
+        settled(self.platform.transaction(&start)).await?;
         Ok(())
     }
 }
 
-/// Starts all writes of a batch. Made within a transaction they belong to it, and keep their order.
-fn issue(
-    platform: &DurableObjectStorage,
-    batch: &Batch,
-    doomed: &[String],
-) -> Result<Array, JsValue> {
-    let writes = Array::new();
+/// One call of the platform that writes.
+enum Write {
+    Delete(Vec<JsValue>),
+    Put(Object),
+    SetAlarm(Timestamp),
+    DeleteAlarm,
+}
+
+impl Write {
+    fn start(&self, platform: &DurableObjectStorage) -> Result<Promise, JsValue> {
+        match self {
+            Self::Delete(keys) => platform.delete_multiple(keys.clone()),
+            Self::Put(entries) => platform.put_multiple(entries.into()),
+            Self::SetAlarm(at) => {
+                platform.set_alarm(Date::new(&millis_of(*at).into()), Object::new())
+            }
+            Self::DeleteAlarm => platform.delete_alarm(Object::new()),
+        }
+    }
+}
+
+/// The calls that a batch takes, and before them the deletion of `doomed`.
+fn plan(batch: &Batch, doomed: &[String]) -> Result<Vec<Write>, JsValue> {
+    let mut writes = Vec::new();
     let deleted = batch.writes().filter(|(_, value)| value.is_none());
-    let deleted = doomed
-        .iter()
-        .map(String::as_str)
-        .chain(deleted.map(|(key, _)| key));
+    let deleted = deleted.map(|(key, _)| key);
+    let deleted = doomed.iter().map(String::as_str).chain(deleted);
     let deleted: Vec<JsValue> = deleted.map(JsValue::from_str).collect();
     for keys in deleted.chunks(KEYS) {
-        writes.push(platform.delete_multiple(keys.to_vec())?.as_ref());
+        writes.push(Write::Delete(keys.to_vec()));
     }
     let put = batch
         .writes()
@@ -115,17 +141,12 @@ fn issue(
         for (key, value) in entries {
             Reflect::set(&object, &(*key).into(), &(*value).into())?;
         }
-        writes.push(platform.put_multiple(object.into())?.as_ref());
+        writes.push(Write::Put(object.unchecked_into()));
     }
     match batch.alarm() {
         AlarmChange::Keep => {}
-        AlarmChange::Set(at) => {
-            let at = Date::new(&millis_of(at).into());
-            writes.push(platform.set_alarm(at, Object::new())?.as_ref());
-        }
-        AlarmChange::Delete => {
-            writes.push(platform.delete_alarm(Object::new())?.as_ref());
-        }
+        AlarmChange::Set(at) => writes.push(Write::SetAlarm(at)),
+        AlarmChange::Delete => writes.push(Write::DeleteAlarm),
     }
     Ok(writes)
 }
@@ -158,10 +179,9 @@ impl Store for ObjectStore {
 
     async fn commit(&mut self, batch: Batch) -> Result<()> {
         self.limits().check(&batch)?;
-        let alarm = batch.alarm();
-        let written = self.write(batch).await;
+        let written = self.write(&batch).await;
         written.map_err(|thrown| failed("commit", thrown))?;
-        if alarm != AlarmChange::Keep {
+        if batch.alarm() != AlarmChange::Keep {
             self.ringing.set(None);
         }
         Ok(())
