@@ -8,13 +8,8 @@
 //! curl -d '[]'  http://127.0.0.1:8787/counter/global/reset        # null
 //! ```
 
-use std::{error::Error, path::PathBuf};
-
-use clap::{Parser, Subcommand};
 use dokit::{
-    Context, DurableObject, Host, Result,
-    client::singleton,
-    durable_object,
+    Context, DurableObject, Result, durable_object,
     object::Storage,
     rpc,
     storage::{Schema, TypedStorage},
@@ -36,7 +31,7 @@ struct CounterSchema {
     count: i64,
 }
 
-struct Counter {
+pub(crate) struct Counter {
     storage: TypedStorage<CounterSchema, Storage>,
 }
 
@@ -71,40 +66,58 @@ impl CounterApi for Counter {
     }
 }
 
-/// A durable counter.
-#[derive(Parser)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Option<Command>,
-    /// Where the counters are kept.
-    #[arg(long, global = true, default_value = "data/counter")]
-    data: PathBuf,
-}
+/// The counter in a process of its own. (`examples/workers` exports the same to Cloudflare.)
+#[cfg(not(target_arch = "wasm32"))]
+mod process {
+    use std::{error::Error, path::PathBuf};
 
-#[derive(Subcommand)]
-enum Command {
-    /// Listens for HTTP.
-    Serve {
-        /// The address to listen on.
-        #[arg(long, default_value = "127.0.0.1:8787")]
-        addr: String,
-    },
-}
+    use clap::{Parser, Subcommand};
+    use dokit::{Host, client::singleton};
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let Arguments { command, data } = Arguments::parse();
-    let host = Host::builder().data(data).object::<Counter>().start()?;
-    if let Some(Command::Serve { addr }) = command {
-        let listener = host.listen(addr).await?;
-        println!("listening on http://{}", listener.address());
-        listener.serve(dokit::embedded::told_to_stop()).await?;
-    } else {
-        let counter = CounterApiClient::new(singleton(&host.namespace::<Counter>(), "global"));
-        let before = counter.get_count().await?;
-        let after = counter.increment(1).await?;
-        println!("the counter stood at {before}; now it is {after}. Run me again: it counts on.");
+    use super::{Counter, CounterApiClient};
+
+    /// A durable counter.
+    #[derive(Parser)]
+    struct Arguments {
+        #[command(subcommand)]
+        command: Option<Command>,
+        /// Where the counters are kept.
+        #[arg(long, global = true, default_value = "data/counter")]
+        data: PathBuf,
     }
-    host.shutdown().await;
-    Ok(())
+
+    #[derive(Subcommand)]
+    enum Command {
+        /// Listens for HTTP.
+        Serve {
+            /// The address to listen on.
+            #[arg(long, default_value = "127.0.0.1:8787")]
+            addr: String,
+        },
+    }
+
+    #[tokio::main]
+    pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
+        let Arguments { command, data } = Arguments::parse();
+        let host = Host::builder().data(data).object::<Counter>().start()?;
+        if let Some(Command::Serve { addr }) = command {
+            let listener = host.listen(addr).await?;
+            println!("listening on http://{}", listener.address());
+            listener.serve(dokit::embedded::told_to_stop()).await?;
+        } else {
+            let counter = CounterApiClient::new(singleton(&host.namespace::<Counter>(), "global"));
+            let before = counter.get_count().await?;
+            let after = counter.increment(1).await?;
+            println!(
+                "the counter stood at {before}; now it is {after}. Run me again: it counts on."
+            );
+        }
+        host.shutdown().await;
+        Ok(())
+    }
+}
+
+#[cfg(not(target_arch = "wasm32"))]
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    process::main()
 }

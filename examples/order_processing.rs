@@ -13,23 +13,15 @@
 //! ```
 
 #![cfg_attr(
-    not(test),
+    not(any(test, target_arch = "wasm32")),
     expect(missing_docs, reason = "an example is read, not imported")
 )]
 
-use std::{
-    error::Error,
-    io::{BufRead, BufReader},
-    path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+use std::time::Duration;
 
-use clap::{Parser, Subcommand};
 use dokit::{
-    Alarm, Context, DurableObject, Host, Result, RpcError,
+    Alarm, Context, DurableObject, Result, RpcError,
     alarms::{self, Alarms, parse_duration},
-    client::{CallError, HttpNamespace, Namespace},
     durable_object,
     fsm::{HistoryEntry, InvalidTransition, SendError, machine},
     object::Storage,
@@ -249,149 +241,175 @@ impl OrderApi for Order {
     }
 }
 
-/// Orders that survive `kill -9`. Without a command: plays the story of one.
-#[derive(Parser)]
-struct Arguments {
-    #[command(subcommand)]
-    command: Option<Play>,
-    /// Where the orders are kept.
-    #[arg(long, global = true, default_value = "data/order_processing")]
-    data: PathBuf,
-}
+/// Orders in a process of their own. (`examples/workers` exports the same to Cloudflare.)
+#[cfg(not(target_arch = "wasm32"))]
+mod process {
+    use std::{
+        error::Error,
+        io::{BufRead, BufReader},
+        path::{Path, PathBuf},
+        process::{Child, Command, Stdio},
+        time::Duration,
+    };
 
-#[derive(Subcommand)]
-enum Play {
-    /// Listens for HTTP.
-    Serve {
-        /// The address to listen on.
-        #[arg(long, default_value = "127.0.0.1:8787")]
-        addr: String,
-        /// When an order that is still pending is cancelled.
-        #[arg(long, default_value = "1d")]
-        auto_cancel: String,
-    },
-}
+    use clap::{Parser, Subcommand};
+    use dokit::{
+        Host,
+        alarms::parse_duration,
+        client::{CallError, HttpNamespace, Namespace},
+    };
 
-#[tokio::main]
-async fn main() -> Result<(), Box<dyn Error>> {
-    let Arguments { command, data } = Arguments::parse();
-    match command {
-        Some(Play::Serve { addr, auto_cancel }) => serve(&data, &addr, &auto_cancel).await,
-        None => story(&data).await,
+    use super::{ORDER, Order, OrderApiClient, OrderError, OrderEvent, OrderView};
+
+    /// Orders that survive `kill -9`. Without a command: plays the story of one.
+    #[derive(Parser)]
+    struct Arguments {
+        #[command(subcommand)]
+        command: Option<Play>,
+        /// Where the orders are kept.
+        #[arg(long, global = true, default_value = "data/order_processing")]
+        data: PathBuf,
     }
-}
 
-async fn serve(data: &Path, addr: &str, auto_cancel: &str) -> Result<(), Box<dyn Error>> {
-    parse_duration(auto_cancel)?;
-    let host = Host::builder()
-        .data(data)
-        .object::<Order>()
-        .variable("AUTO_CANCEL", auto_cancel)
-        .start()?;
-    let listener = host.listen(addr).await?;
-    println!("listening on http://{}", listener.address());
-    listener.serve(dokit::embedded::told_to_stop()).await?;
-    host.shutdown().await;
-    Ok(())
-}
+    #[derive(Subcommand)]
+    enum Play {
+        /// Listens for HTTP.
+        Serve {
+            /// The address to listen on.
+            #[arg(long, default_value = "127.0.0.1:8787")]
+            addr: String,
+            /// When an order that is still pending is cancelled.
+            #[arg(long, default_value = "1d")]
+            auto_cancel: String,
+        },
+    }
 
-/// The host of the story: this program, as a process of its own that can be killed.
-struct Server {
-    process: Child,
-    orders: HttpNamespace,
-}
-
-impl Server {
-    fn start(data: &Path) -> Result<Self, Box<dyn Error>> {
-        let mut process = Command::new(std::env::current_exe()?)
-            .args([
-                "serve",
-                "--addr",
-                "127.0.0.1:0",
-                "--auto-cancel",
-                "2s",
-                "--data",
-            ])
-            .arg(data)
-            .stdout(Stdio::piped())
-            .spawn()?;
-        let mut told = String::new();
-        if let Some(output) = process.stdout.take() {
-            BufReader::new(output).read_line(&mut told)?;
+    #[tokio::main]
+    pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
+        let Arguments { command, data } = Arguments::parse();
+        match command {
+            Some(Play::Serve { addr, auto_cancel }) => serve(&data, &addr, &auto_cancel).await,
+            None => story(&data).await,
         }
-        let address = told.trim().strip_prefix("listening on ");
-        let address = address.ok_or("the server did not start")?;
-        let orders = HttpNamespace::new(address, "order")?;
-        Ok(Self { process, orders })
     }
 
-    fn order(&self, name: &str) -> OrderApiClient<<HttpNamespace as Namespace>::Stub> {
-        OrderApiClient::new(self.orders.get_by_name(name))
-    }
-
-    /// `kill -9`: the process gets no chance to save anything.
-    fn kill(mut self) -> Result<(), Box<dyn Error>> {
-        self.process.kill()?;
-        self.process.wait()?;
+    async fn serve(data: &Path, addr: &str, auto_cancel: &str) -> Result<(), Box<dyn Error>> {
+        parse_duration(auto_cancel)?;
+        let host = Host::builder()
+            .data(data)
+            .object::<Order>()
+            .variable("AUTO_CANCEL", auto_cancel)
+            .start()?;
+        let listener = host.listen(addr).await?;
+        println!("listening on http://{}", listener.address());
+        listener.serve(dokit::embedded::told_to_stop()).await?;
+        host.shutdown().await;
         Ok(())
     }
-}
 
-async fn story(data: &Path) -> Result<(), Box<dyn Error>> {
-    let run = std::process::id();
-    let (paid, forgotten) = (format!("order-{run}"), format!("order-{run}-forgotten"));
+    /// The host of the story: this program, as a process of its own that can be killed.
+    struct Server {
+        process: Child,
+        orders: HttpNamespace,
+    }
 
-    println!("1. Two orders are made; a pending order is cancelled after 2 seconds.");
-    let server = Server::start(data)?;
-    server.order(&paid).initialize(paid.clone()).await?;
-    server
-        .order(&forgotten)
-        .initialize(forgotten.clone())
-        .await?;
+    impl Server {
+        fn start(data: &Path) -> Result<Self, Box<dyn Error>> {
+            let mut process = Command::new(std::env::current_exe()?)
+                .args([
+                    "serve",
+                    "--addr",
+                    "127.0.0.1:0",
+                    "--auto-cancel",
+                    "2s",
+                    "--data",
+                ])
+                .arg(data)
+                .stdout(Stdio::piped())
+                .spawn()?;
+            let mut told = String::new();
+            if let Some(output) = process.stdout.take() {
+                BufReader::new(output).read_line(&mut told)?;
+            }
+            let address = told.trim().strip_prefix("listening on ");
+            let address = address.ok_or("the server did not start")?;
+            let orders = HttpNamespace::new(address, "order")?;
+            Ok(Self { process, orders })
+        }
 
-    let state = server.order(&paid).transition(OrderEvent::Pay).await?;
-    println!("2. One is paid: it is now {state:?}.");
+        fn order(&self, name: &str) -> OrderApiClient<<HttpNamespace as Namespace>::Stub> {
+            OrderApiClient::new(self.orders.get_by_name(name))
+        }
 
-    server.kill()?;
-    println!("3. kill -9. Nothing runs any more, and the 2 seconds pass.");
-    #[expect(clippy::disallowed_methods, reason = "the story takes its time")]
-    tokio::time::sleep(Duration::from_secs(2)).await;
-
-    let server = Server::start(data)?;
-    let state = server.order(&paid).get_order().await?.state;
-    println!("4. Started again: the paid order is {state:?}.");
-
-    let tracking_number = "TRACK-456".to_owned();
-    let ship = OrderEvent::Ship { tracking_number };
-    server.order(&paid).transition(ship).await?;
-    let refused = server.order(&paid).transition(OrderEvent::Cancel).await;
-    let Err(CallError::Object(OrderError::InvalidTransition(invalid))) = refused else {
-        return Err("a shipped order was cancelled".into());
-    };
-    println!("5. It is shipped, and cannot be cancelled any more: {invalid}");
-    server.order(&paid).transition(OrderEvent::Deliver).await?;
-
-    println!("6. The story of both, as it is on disk:");
-    for name in [&paid, &forgotten] {
-        let order = wait_until_settled(&server, name).await?;
-        let tracking = order.tracking_number.map(|number| format!(" ({number})"));
-        println!("   {}{}:", order.order_id, tracking.unwrap_or_default());
-        for step in order.history {
-            let event = step.event.unwrap_or_default();
-            println!("      {}  {} -> {} by {event}", step.at, step.from, step.to);
+        /// `kill -9`: the process gets no chance to save anything.
+        fn kill(mut self) -> Result<(), Box<dyn Error>> {
+            self.process.kill()?;
+            self.process.wait()?;
+            Ok(())
         }
     }
-    server.kill()
+
+    async fn story(data: &Path) -> Result<(), Box<dyn Error>> {
+        let run = std::process::id();
+        let (paid, forgotten) = (format!("order-{run}"), format!("order-{run}-forgotten"));
+
+        println!("1. Two orders are made; a pending order is cancelled after 2 seconds.");
+        let server = Server::start(data)?;
+        server.order(&paid).initialize(paid.clone()).await?;
+        server
+            .order(&forgotten)
+            .initialize(forgotten.clone())
+            .await?;
+
+        let state = server.order(&paid).transition(OrderEvent::Pay).await?;
+        println!("2. One is paid: it is now {state:?}.");
+
+        server.kill()?;
+        println!("3. kill -9. Nothing runs any more, and the 2 seconds pass.");
+        #[expect(clippy::disallowed_methods, reason = "the story takes its time")]
+        tokio::time::sleep(Duration::from_secs(2)).await;
+
+        let server = Server::start(data)?;
+        let state = server.order(&paid).get_order().await?.state;
+        println!("4. Started again: the paid order is {state:?}.");
+
+        let tracking_number = "TRACK-456".to_owned();
+        let ship = OrderEvent::Ship { tracking_number };
+        server.order(&paid).transition(ship).await?;
+        let refused = server.order(&paid).transition(OrderEvent::Cancel).await;
+        let Err(CallError::Object(OrderError::InvalidTransition(invalid))) = refused else {
+            return Err("a shipped order was cancelled".into());
+        };
+        println!("5. It is shipped, and cannot be cancelled any more: {invalid}");
+        server.order(&paid).transition(OrderEvent::Deliver).await?;
+
+        println!("6. The story of both, as it is on disk:");
+        for name in [&paid, &forgotten] {
+            let order = wait_until_settled(&server, name).await?;
+            let tracking = order.tracking_number.map(|number| format!(" ({number})"));
+            println!("   {}{}:", order.order_id, tracking.unwrap_or_default());
+            for step in order.history {
+                let event = step.event.unwrap_or_default();
+                println!("      {}  {} -> {} by {event}", step.at, step.from, step.to);
+            }
+        }
+        server.kill()
+    }
+
+    /// The overdue alarm fires as soon as the host runs again; give it that moment.
+    async fn wait_until_settled(server: &Server, name: &str) -> Result<OrderView, Box<dyn Error>> {
+        loop {
+            let order = server.order(name).get_order().await?;
+            if ORDER.is_terminal(&order.state) {
+                return Ok(order);
+            }
+            #[expect(clippy::disallowed_methods, reason = "a person waits for it")]
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
 }
 
-/// The overdue alarm fires as soon as the host runs again; give it that moment.
-async fn wait_until_settled(server: &Server, name: &str) -> Result<OrderView, Box<dyn Error>> {
-    loop {
-        let order = server.order(name).get_order().await?;
-        if ORDER.is_terminal(&order.state) {
-            return Ok(order);
-        }
-        #[expect(clippy::disallowed_methods, reason = "a person waits for it")]
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
+#[cfg(not(target_arch = "wasm32"))]
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    process::main()
 }

@@ -81,6 +81,15 @@ impl ObjectId {
         Self { bytes, name: None }
     }
 
+    /// The same with the name it was made of, for an engine whose platform makes ids of its own.
+    #[must_use]
+    pub fn with_name(self, name: &str) -> Self {
+        Self {
+            name: Some(name.into()),
+            ..self
+        }
+    }
+
     /// Its bytes.
     #[must_use]
     pub const fn as_bytes(&self) -> &[u8; 2 * HALF] {

@@ -4,7 +4,7 @@ use dokit_client::{ErrorReply, ObjectId, find_method, header};
 use http::{Method as Verb, Uri};
 use percent_encoding::percent_decode_str;
 
-use crate::{Call, ObjectType, Request, RpcCall};
+use crate::{Call, ObjectType, Request, Router, RpcCall};
 
 /// The longest name of an object, in bytes of UTF-8. (Beyond it the platform forgets the name.)
 pub const NAME_BYTES: usize = 1024;
@@ -27,7 +27,7 @@ pub struct Address {
 }
 
 impl Address {
-    /// Reads the address of a request's path.
+    /// Reads the address of a request's path; the ids are those of `router`'s engine.
     ///
     /// # Errors
     ///
@@ -36,6 +36,7 @@ impl Address {
     pub fn parse<'t>(
         path: &str,
         types: impl IntoIterator<Item = &'t ObjectType>,
+        router: &dyn Router,
     ) -> Result<Self, ErrorReply> {
         let mut parts = path.strip_prefix('/').unwrap_or(path).splitn(3, '/');
         let (first, second) = (parts.next().unwrap_or(""), parts.next());
@@ -61,10 +62,11 @@ impl Address {
             )));
         };
         let id = if by_id {
-            ObjectId::parse(namespace, second)
+            router
+                .id_from_string(namespace, second)
                 .map_err(|error| ErrorReply::invalid_id(error.to_string()))?
         } else {
-            ObjectId::from_name(namespace, &decode_name(second)?)
+            router.id_from_name(namespace, &decode_name(second)?)
         };
         Ok(Self {
             namespace,

@@ -48,14 +48,18 @@ impl Chain {
     /// Whether an object is one of those that wait.
     #[must_use]
     pub fn contains(&self, id: &ObjectId) -> bool {
+        self.ids().any(|waiting| waiting == id)
+    }
+
+    /// The objects that wait, the last one first. An engine whose calls leave the process sends them
+    /// along.
+    pub fn ids(&self) -> impl Iterator<Item = &ObjectId> {
         let mut chain = self;
-        while let Some(link) = &chain.last {
-            if link.id == *id {
-                return true;
-            }
+        std::iter::from_fn(move || {
+            let link = chain.last.as_deref()?;
             chain = &link.before;
-        }
-        false
+            Some(&link.id)
+        })
     }
 
     /// Runs a call as part of this chain.

@@ -19,8 +19,22 @@ pub trait Router: Debug + MaybeSend + MaybeSync + 'static {
         request: &CallRequest,
     ) -> BoxFuture<'static, Result<CallReply, TransportError>>;
 
-    /// 16 random bytes for a new id.
-    fn random(&self) -> [u8; 16];
+    /// A new id, unlike any other.
+    fn unique_id(&self, namespace: &'static str) -> ObjectId;
+
+    /// The id of a name. An engine on a platform that makes the ids asks the platform instead.
+    fn id_from_name(&self, namespace: &'static str, name: &str) -> ObjectId {
+        ObjectId::from_name(namespace, name)
+    }
+
+    /// Reads an id from its 64 hex digits.
+    ///
+    /// # Errors
+    ///
+    /// [`IdError`] where it is malformed, or an id of another namespace.
+    fn id_from_string(&self, namespace: &'static str, text: &str) -> Result<ObjectId, IdError> {
+        ObjectId::parse(namespace, text)
+    }
 }
 
 /// The objects of one type, by name or by id, within the same engine.
@@ -47,15 +61,15 @@ impl ClientNamespace for Namespace {
     type Stub = Stub;
 
     fn id_from_name(&self, name: &str) -> ObjectId {
-        ObjectId::from_name(self.name, name)
+        self.router.id_from_name(self.name, name)
     }
 
     fn id_from_string(&self, text: &str) -> Result<ObjectId, IdError> {
-        ObjectId::parse(self.name, text)
+        self.router.id_from_string(self.name, text)
     }
 
     fn unique_id(&self) -> ObjectId {
-        ObjectId::unique(self.name, self.router.random())
+        self.router.unique_id(self.name)
     }
 
     fn get(&self, id: &ObjectId) -> Stub {

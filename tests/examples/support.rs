@@ -1,4 +1,8 @@
 //! An example as a process of its own, spoken to over plain HTTP as curl would.
+//!
+//! With `DOKIT_SERVE` set to a program that takes an example's name and its arguments, that program
+//! serves the example's objects in its place, and the same tests run against another engine:
+//! `.ci/workerd` does so with workerd.
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
@@ -19,7 +23,15 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `example serve` on a free port.
     pub(crate) fn start(example: &str, data: &Path, arguments: &[&str]) -> Self {
-        let mut process = Command::new(path_of(example))
+        let mut command = match std::env::var_os("DOKIT_SERVE") {
+            Some(program) => {
+                let mut command = Command::new(program);
+                command.arg(example);
+                command
+            }
+            None => Command::new(path_of(example)),
+        };
+        let mut process = command
             .args(["serve", "--addr", "127.0.0.1:0"])
             .args(arguments)
             .arg("--data")
@@ -30,12 +42,8 @@ impl Server {
         let mut told = String::new();
         let output = process.stdout.take().unwrap();
         BufReader::new(output).read_line(&mut told).unwrap();
-        let address = told.trim().strip_prefix("listening on http://");
-        let address = address.unwrap_or_else(|| panic!("{example} said {told:?}"));
-        Self {
-            address: address.to_owned(),
-            process,
-        }
+        let address = address(&told).unwrap_or_else(|| panic!("{example} said {told:?}"));
+        Self { process, address }
     }
 
     /// Calls a method and gives the status and the JSON body.
@@ -100,6 +108,15 @@ impl Drop for Server {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// Where a server says that it listens: an example in a sentence, workerd in JSON.
+fn address(told: &str) -> Option<String> {
+    if let Some(address) = told.trim().strip_prefix("listening on http://") {
+        return Some(address.to_owned());
+    }
+    let event: Value = serde_json::from_str(told).ok()?;
+    Some(format!("127.0.0.1:{}", event["port"].as_u64()?))
 }
 
 /// Where cargo has put an example: `target/debug/examples`, beside the `deps` that this test is in.

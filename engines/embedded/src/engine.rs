@@ -164,7 +164,8 @@ impl Engine {
     }
 
     fn accept(&self, request: Request) -> Result<Answer, ErrorReply> {
-        let address = Address::parse(request.uri().path(), self.types.values())?;
+        let router = &*self.surroundings.router;
+        let address = Address::parse(request.uri().path(), self.types.values(), router)?;
         let object_type = self.types[address.namespace];
         let deadline = self.deadline(deadline(&request)?);
         let call = route(&object_type, &address.path, request)?;
@@ -386,11 +387,11 @@ impl Router for Inside {
         })
     }
 
-    fn random(&self) -> [u8; 16] {
+    fn unique_id(&self, namespace: &'static str) -> ObjectId {
         let mut random = [0; 16];
         // A system without randomness cannot run anything that is safe.
         getrandom::fill(&mut random).expect("the system gives random bytes");
-        random
+        ObjectId::unique(namespace, random)
     }
 }
 

@@ -242,7 +242,7 @@ impl Shared {
 
     async fn request(&self, request: Request) -> Result<Response, ErrorReply> {
         let types: Vec<ObjectType> = lock(&self.types).values().copied().collect();
-        let address = Address::parse(request.uri().path(), &types)?;
+        let address = Address::parse(request.uri().path(), &types, &*self.router)?;
         let object_type = self.object_type(address.namespace)?;
         let call = route(&object_type, &address.path, request)?;
         let chain = Chain::default();
@@ -397,10 +397,10 @@ impl Router for Inside {
         reply(run)
     }
 
-    fn random(&self) -> [u8; 16] {
+    fn unique_id(&self, namespace: &'static str) -> ObjectId {
         let next = self.host.upgrade();
         let next = next.map_or(0, |host| host.ids.fetch_add(1, Ordering::Relaxed));
-        u128::from(next).to_be_bytes()
+        ObjectId::unique(namespace, u128::from(next).to_be_bytes())
     }
 }
 

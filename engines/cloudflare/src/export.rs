@@ -1,0 +1,78 @@
+//! The line that makes a Worker of object types.
+
+/// Exports object types as Durable Object classes, and the Worker's `fetch`, which is their gateway.
+///
+/// It is written once, in the crate that is compiled to wasm. Each class has the name of its type; its
+/// binding has the name that [`binding_name`](crate::binding_name) gives its namespace.
+///
+/// On any other target than `wasm32` nothing is exported, but the types are checked.
+#[cfg(target_arch = "wasm32")]
+#[macro_export]
+macro_rules! export {
+    ($($object:ident),+ $(,)?) => {
+        const _: () = {
+            use $crate::__private::{
+                Env, Exported, JsValue, ObjectType, Promise, Request, State,
+                wasm_bindgen::{self, prelude::wasm_bindgen},
+            };
+
+            $(const _: () = {
+                #[wasm_bindgen(js_name = $object, wasm_bindgen = $crate::__private::wasm_bindgen)]
+                pub struct ExportedClass(Exported);
+
+                #[wasm_bindgen(js_class = $object, wasm_bindgen = $crate::__private::wasm_bindgen)]
+                impl ExportedClass {
+                    #[wasm_bindgen(constructor)]
+                    pub fn new(state: State, env: Env) -> ::core::result::Result<Self, JsValue> {
+                        Exported::new(ObjectType::of::<$object>(), &state, &env).map(Self)
+                    }
+
+                    pub fn fetch(&self, request: Request) -> Promise {
+                        self.0.fetch(request)
+                    }
+
+                    pub fn alarm(&self, info: JsValue) -> Promise {
+                        self.0.alarm(&info)
+                    }
+                }
+            };)+
+
+            #[wasm_bindgen(wasm_bindgen = $crate::__private::wasm_bindgen)]
+            pub fn fetch(request: Request, env: Env, _context: JsValue) -> Promise {
+                $crate::__private::gateway([$(ObjectType::of::<$object>()),+], request, env)
+            }
+        };
+    };
+}
+
+/// Exports object types as Durable Object classes, and the Worker's `fetch`, which is their gateway.
+///
+/// It is written once, in the crate that is compiled to wasm. Each class has the name of its type; its
+/// binding has the name that [`binding_name`](crate::binding_name) gives its namespace.
+///
+/// On any other target than `wasm32` nothing is exported, but the types are checked.
+#[cfg(not(target_arch = "wasm32"))]
+#[macro_export]
+macro_rules! export {
+    ($($object:ident),+ $(,)?) => {
+        const _: () = {
+            $(let _ = $crate::__private::ObjectType::of::<$object>;)+
+        };
+    };
+}
+
+/// What the code that [`export!`](crate::export) makes calls.
+pub mod __private {
+    pub use dokit_object::ObjectType;
+    #[cfg(target_arch = "wasm32")]
+    pub use worker::{
+        Env,
+        js_sys::Promise,
+        wasm_bindgen::{self, JsValue},
+        web_sys::Request,
+        worker_sys::DurableObjectState as State,
+    };
+
+    #[cfg(target_arch = "wasm32")]
+    pub use crate::{gateway::gateway, object::Exported};
+}

@@ -1,0 +1,254 @@
+//! One object: an instance of a Durable Object class, which the platform makes when it wakes.
+
+use std::{collections::BTreeMap, fmt, pin::pin, rc::Rc, sync::Arc, time::Duration};
+
+use dokit_client::{Access, ErrorReply, ObjectId, PAYLOAD_BYTES, code};
+use dokit_object::{
+    Activation, Call, Chain, Context, InvalidNamespace, ObjectType, Outcome, Response,
+    Surroundings, deadline, error_response, route,
+};
+use dokit_storage::{Batch, Store, Timestamp};
+use futures_util::future::{Either, select};
+use tokio::sync::{RwLock, RwLockReadGuard, Semaphore};
+use worker::{
+    Delay, Env, console_error,
+    js_sys::{self, Array, Date, Object as JsObject, Promise, Reflect},
+    wasm_bindgen::{JsCast, JsValue},
+    wasm_bindgen_futures::future_to_promise,
+    web_sys,
+    worker_sys::DurableObjectState,
+};
+
+use crate::{
+    clock::{PlatformClock, millis},
+    message,
+    router::{Bindings, read_id},
+    store::ObjectStore,
+};
+
+/// How long a call may take where its caller does not say.
+const DEADLINE: Duration = Duration::from_secs(30);
+
+/// How many calls an object takes at a time, running or waiting. One more is answered `overloaded`.
+const CALLS: usize = 1024;
+
+/// When an alarm that could not be run is tried again.
+const ALARM_PAUSE: Duration = Duration::from_secs(30);
+
+/// What an exported class holds: the object, and the events that the platform delivers to it.
+#[derive(Clone)]
+pub struct Exported {
+    object: Rc<Object>,
+}
+
+impl Exported {
+    /// What the class is constructed with.
+    ///
+    /// # Errors
+    ///
+    /// A JavaScript error, for the platform to show.
+    pub fn new(
+        object_type: Result<ObjectType, InvalidNamespace>,
+        state: &DurableObjectState,
+        env: &Env,
+    ) -> Result<Self, JsValue> {
+        let object_type = object_type.map_err(|error| js_sys::Error::new(&error.to_string()))?;
+        let router = Arc::new(Bindings::new(env.clone()));
+        let mut surroundings = Surroundings::new(Arc::new(PlatformClock), router);
+        surroundings.variables = Arc::new(variables(env));
+        let object = Object {
+            object_type,
+            id: read_id(&state.id()?)?,
+            store: ObjectStore::new(state.storage()?),
+            surroundings,
+            calls: Semaphore::new(CALLS),
+            awake: RwLock::new(None),
+        };
+        Ok(Self {
+            object: Rc::new(object),
+        })
+    }
+
+    /// The class's `fetch`: the path is relative to the object.
+    pub fn fetch(&self, request: web_sys::Request) -> Promise {
+        let object = Rc::clone(&self.object);
+        future_to_promise(async move {
+            let answer = object.request(&request).await;
+            let response = answer.unwrap_or_else(|error| {
+                object.log(&error);
+                error_response(&error)
+            });
+            message::write_response(&response).map(JsValue::from)
+        })
+    }
+
+    /// The class's `alarm`.
+    pub fn alarm(&self, info: &JsValue) -> Promise {
+        let object = Rc::clone(&self.object);
+        let scheduled = scheduled_time(info);
+        future_to_promise(async move {
+            // What is thrown here makes the platform try the alarm again.
+            let run = object.alarm(scheduled).await;
+            run.map_err(|error| js_sys::Error::new(&error.message))?;
+            Ok(JsValue::UNDEFINED)
+        })
+    }
+}
+
+impl fmt::Debug for Exported {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Exported").finish_non_exhaustive()
+    }
+}
+
+struct Object {
+    object_type: ObjectType,
+    id: ObjectId,
+    store: ObjectStore,
+    surroundings: Surroundings,
+    calls: Semaphore,
+    awake: RwLock<Option<Activation>>,
+}
+
+impl Object {
+    async fn request(&self, raw: &web_sys::Request) -> Result<Response, ErrorReply> {
+        let request = message::read_request(raw, PAYLOAD_BYTES).await?;
+        let deadline = deadline(&request)?.unwrap_or(DEADLINE);
+        let chain = message::read_chain(&request).with(self.id.clone());
+        let path = request.uri().path().to_owned();
+        let call = route(&self.object_type, &path, request)?;
+        let Ok(_place) = self.calls.try_acquire() else {
+            return Err(ErrorReply::overloaded());
+        };
+        let run = chain.scope(self.run(call));
+        match select(pin!(run), pin!(timer(deadline))).await {
+            Either::Left((answer, _)) => answer,
+            // Dropped half way: nothing of the call remains, in memory neither.
+            Either::Right(((), _)) => Err(ErrorReply::deadline_exceeded()),
+        }
+    }
+
+    /// Runs the alarm that the platform delivers. It fails only where the outcome could not be
+    /// committed: all else is part of the outcome, or tried again by an alarm of our own.
+    async fn alarm(&self, scheduled: Timestamp) -> Result<(), ErrorReply> {
+        self.store.ring(scheduled);
+        // The event can be a little early by the clock that objects see.
+        self.surroundings.clock.sleep_until(scheduled).await;
+        let chain = Chain::default().with(self.id.clone());
+        let run = chain.scope(self.run(Call::Alarm)).await;
+        let undecided = self.store.end_ringing();
+        let Err(error) = run else {
+            return Ok(());
+        };
+        self.log(&error);
+        if error.code == code::COMMIT_FAILED {
+            return Err(error);
+        }
+        if undecided {
+            // The object could not be woken, or its store not be read.
+            let mut again = Batch::new();
+            again.set_alarm(self.surroundings.clock.now().saturating_add(ALARM_PAUSE));
+            self.commit(again).await?;
+        }
+        Ok(())
+    }
+
+    /// One call: it runs, what it wrote is committed, and only then is it answered.
+    async fn run(&self, call: Call) -> Result<Response, ErrorReply> {
+        if call.access() == Access::Shared {
+            let awake = self.awake().await?;
+            let outcome = match &*awake {
+                Some(activation) => activation.shared(call).await,
+                None => return Err(ErrorReply::object_reset()),
+            };
+            drop(awake);
+            if outcome.reset {
+                *self.awake.write().await = None;
+            }
+            return outcome.reply;
+        }
+        let mut awake = self.awake.write().await;
+        // Out of its place while it runs: a call that is given up leaves no half-run object.
+        let mut activation = match awake.take() {
+            Some(activation) => activation,
+            None => self.wake().await?,
+        };
+        let Outcome {
+            reply,
+            writes,
+            reset,
+            ..
+        } = activation.exclusive(call).await;
+        self.commit(writes).await?;
+        if !reset {
+            *awake = Some(activation);
+        }
+        reply
+    }
+
+    async fn awake(&self) -> Result<RwLockReadGuard<'_, Option<Activation>>, ErrorReply> {
+        let awake = self.awake.read().await;
+        if awake.is_some() {
+            return Ok(awake);
+        }
+        drop(awake);
+        let mut awake = self.awake.write().await;
+        if awake.is_none() {
+            *awake = Some(self.wake().await?);
+        }
+        Ok(awake.downgrade())
+    }
+
+    async fn wake(&self) -> Result<Activation, ErrorReply> {
+        let ctx = Context::new(
+            self.id.clone(),
+            self.store.clone(),
+            self.object_type.handlers().alarm,
+            self.surroundings.clone(),
+        );
+        let (activation, writes) = self.object_type.wake(ctx).await?;
+        self.commit(writes).await?;
+        Ok(activation)
+    }
+
+    async fn commit(&self, writes: Batch) -> Result<(), ErrorReply> {
+        if writes.is_empty() {
+            return Ok(());
+        }
+        let committed = self.store.clone().commit(writes).await;
+        committed.map_err(|error| {
+            let mut failed = ErrorReply::commit_failed();
+            failed.log = ErrorReply::internal(&error).log;
+            failed
+        })
+    }
+
+    fn log(&self, error: &ErrorReply) {
+        if let Some(log) = &error.log {
+            let (namespace, id) = (self.object_type.namespace(), &self.id);
+            console_error!("{namespace} {id:?}: {log}");
+        }
+    }
+}
+
+async fn timer(duration: Duration) {
+    // A platform timer takes no more than 31 bits of milliseconds, which is 24 days.
+    Delay::from(duration.min(Duration::from_millis(i32::MAX.unsigned_abs().into()))).await;
+}
+
+/// The Worker's variables: those of its bindings that are text.
+fn variables(env: &Env) -> BTreeMap<String, String> {
+    let bindings: &JsObject = env.unchecked_ref();
+    let texts = JsObject::entries(bindings).into_iter().filter_map(|entry| {
+        let entry: Array = entry.unchecked_into();
+        entry.get(0).as_string().zip(entry.get(1).as_string())
+    });
+    texts.collect()
+}
+
+/// When the alarm was set for, by what the platform delivers with it.
+fn scheduled_time(info: &JsValue) -> Timestamp {
+    let time = Reflect::get(info, &"scheduledTime".into()).unwrap_or_default();
+    let date = time.dyn_ref::<Date>().map(Date::get_time);
+    millis(time.as_f64().or(date).unwrap_or_else(Date::now))
+}

@@ -1,0 +1,40 @@
+//! What the platform throws.
+
+use dokit_client::ErrorReply;
+use worker::{
+    js_sys::{self, Promise, Reflect},
+    wasm_bindgen::{JsCast, JsValue},
+    wasm_bindgen_futures::JsFuture,
+};
+
+/// An exception of the platform's, as text.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct PlatformError(String);
+
+impl From<JsValue> for PlatformError {
+    fn from(thrown: JsValue) -> Self {
+        Self(match thrown.dyn_ref::<js_sys::Error>() {
+            Some(error) => format!("{}: {}", error.name(), error.message()),
+            None => format!("{thrown:?}"),
+        })
+    }
+}
+
+/// Awaits what a call of the platform gave, if it gave anything.
+pub(crate) async fn settled(called: Result<Promise, JsValue>) -> Result<JsValue, JsValue> {
+    JsFuture::from(called?).await
+}
+
+/// What a caller is told when an object did not answer, but the platform in its place.
+/// <https://developers.cloudflare.com/durable-objects/best-practices/error-handling/>
+pub(crate) fn unanswered(thrown: JsValue) -> ErrorReply {
+    let is = |flag: &str| Reflect::get(&thrown, &flag.into()).is_ok_and(|value| value.is_truthy());
+    let mut reply = if is("overloaded") {
+        ErrorReply::overloaded()
+    } else {
+        ErrorReply::object_reset()
+    };
+    reply.log = Some(PlatformError::from(thrown).to_string());
+    reply
+}

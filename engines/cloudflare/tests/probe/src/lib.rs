@@ -1,0 +1,5 @@
+//! The objects of the conformance suite, on Cloudflare.
+
+use dokit_conformance::{Plain, Probe};
+
+dokit_cloudflare::export!(Plain, Probe);
