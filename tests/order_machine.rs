@@ -127,6 +127,8 @@ proptest! {
                     }
                     Step::Hours(hours) => {
                         host.advance(&format!("{hours}h")).await;
+                        // An alarm whose commit failed is tried again a second later.
+                        host.advance("10s").await;
                         model = model.later(hours);
                     }
                     Step::Sleep => host.sleep(),
