@@ -69,7 +69,7 @@ impl CounterApi for Counter {
 /// The counter in a process of its own. (`examples/workers` exports the same to Cloudflare.)
 #[cfg(not(target_arch = "wasm32"))]
 mod process {
-    use std::{error::Error, path::PathBuf};
+    use std::{error::Error, path::PathBuf, process::ExitCode};
 
     use clap::{Parser, Subcommand};
     use dokit::{Host, client::singleton};
@@ -97,7 +97,21 @@ mod process {
     }
 
     #[tokio::main]
-    pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
+    pub(crate) async fn main() -> ExitCode {
+        // What callers do not get to see, such as the cause of an internal error.
+        tracing_subscriber::fmt()
+            .with_writer(std::io::stderr)
+            .init();
+        let Err(error) = run().await else {
+            return ExitCode::SUCCESS;
+        };
+        let causes = std::iter::successors(error.source(), |cause| Error::source(*cause));
+        let causes: String = causes.map(|cause| format!(": {cause}")).collect();
+        eprintln!("{error}{causes}");
+        ExitCode::FAILURE
+    }
+
+    async fn run() -> Result<(), Box<dyn Error>> {
         let Arguments { command, data } = Arguments::parse();
         let host = Host::builder().data(data).object::<Counter>().start()?;
         if let Some(Command::Serve { addr }) = command {
@@ -118,6 +132,6 @@ mod process {
 }
 
 #[cfg(not(target_arch = "wasm32"))]
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> std::process::ExitCode {
     process::main()
 }

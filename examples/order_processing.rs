@@ -107,11 +107,20 @@ pub enum OrderError {
     #[rpc(internal)]
     Machine(SendError),
     #[error(transparent)]
-    #[rpc(internal)]
-    Storage(#[from] storage::Error),
-    #[error(transparent)]
-    #[rpc(internal)]
-    Alarms(#[from] alarms::Error),
+    #[rpc(transparent)]
+    Dokit(#[from] dokit::Error),
+}
+
+impl From<storage::Error> for OrderError {
+    fn from(error: storage::Error) -> Self {
+        Self::Dokit(error.into())
+    }
+}
+
+impl From<alarms::Error> for OrderError {
+    fn from(error: alarms::Error) -> Self {
+        Self::Dokit(error.into())
+    }
 }
 
 impl From<SendError> for OrderError {
@@ -248,7 +257,7 @@ mod process {
         error::Error,
         io::{BufRead, BufReader},
         path::{Path, PathBuf},
-        process::{Child, Command, Stdio},
+        process::{Child, Command, ExitCode, Stdio},
         time::Duration,
     };
 
@@ -279,13 +288,27 @@ mod process {
             #[arg(long, default_value = "127.0.0.1:8787")]
             addr: String,
             /// When an order that is still pending is cancelled.
-            #[arg(long, default_value = "1d")]
+            #[arg(long, default_value = "1d", allow_hyphen_values = true)]
             auto_cancel: String,
         },
     }
 
     #[tokio::main]
-    pub(crate) async fn main() -> Result<(), Box<dyn Error>> {
+    pub(crate) async fn main() -> ExitCode {
+        // What callers do not get to see, such as the cause of an internal error.
+        tracing_subscriber::fmt()
+            .with_writer(std::io::stderr)
+            .init();
+        let Err(error) = run().await else {
+            return ExitCode::SUCCESS;
+        };
+        let causes = std::iter::successors(error.source(), |cause| Error::source(*cause));
+        let causes: String = causes.map(|cause| format!(": {cause}")).collect();
+        eprintln!("{error}{causes}");
+        ExitCode::FAILURE
+    }
+
+    async fn run() -> Result<(), Box<dyn Error>> {
         let Arguments { command, data } = Arguments::parse();
         match command {
             Some(Play::Serve { addr, auto_cancel }) => serve(&data, &addr, &auto_cancel).await,
@@ -410,6 +433,6 @@ mod process {
 }
 
 #[cfg(not(target_arch = "wasm32"))]
-fn main() -> Result<(), Box<dyn std::error::Error>> {
+fn main() -> std::process::ExitCode {
     process::main()
 }

@@ -51,6 +51,9 @@ impl HttpNamespace {
         if !matches!(base_url.scheme(), "http" | "https") {
             return Err(refused("the scheme is neither http nor https"));
         }
+        if base_url.scheme() == "https" && !HTTPS {
+            return Err(refused("an https address needs the feature `rustls`"));
+        }
         if base_url.query().is_some() || base_url.fragment().is_some() {
             return Err(refused("it has a query or a fragment"));
         }
@@ -172,6 +175,9 @@ impl fmt::Debug for HttpStub {
             .finish_non_exhaustive()
     }
 }
+
+/// Whether `https` is built in. In a browser it always is.
+const HTTPS: bool = cfg!(any(feature = "rustls", target_arch = "wasm32"));
 
 /// An address that no call can be sent to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]

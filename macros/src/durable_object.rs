@@ -15,7 +15,10 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
             chosen = Some(meta.value()?.parse()?);
             return Ok(());
         }
-        Err(meta.error("unknown option; expected `crate = path`"))
+        Err(meta.error(
+            "unknown option; expected `crate = path` (a namespace is named in the block below, by \
+             `const NAMESPACE: &'static str = \"..\";`)",
+        ))
     })
     .parse2(attribute)?;
     let mut item: ItemImpl = syn::parse2(item).map_err(|error| {

@@ -27,12 +27,12 @@ use crate::{Alarm, Context, Error, Handlers, Request, Response, Result};
     note = "write `#[durable_object] impl DurableObject for {Self}`"
 )]
 pub trait DurableObject: Sized + MaybeSend + MaybeSync + 'static {
-    /// The namespace that its names live in: the first part of its address. Lower-case letters,
+    /// The namespace that its names live in, filled in by `#[durable_object]` where it is left out: the first part of its address. Lower-case letters,
     /// digits and hyphens, beginning with a letter; the type's name in kebab-case where left out.
     /// Stored data belongs to it: to rename it is to begin anew.
     const NAMESPACE: &'static str;
 
-    /// Which of `fetch` and `alarm` are written.
+    /// Which of `fetch` and `alarm` are written. `#[durable_object]` fills it in.
     const HANDLERS: Handlers;
 
     /// The methods it can be called by: the `..Server` type that `#[rpc]` made of its trait, or `()`.

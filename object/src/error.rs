@@ -43,7 +43,7 @@ impl Error {
     }
 
     /// A failure that is nobody's business: the caller sees `internal error`, the log the text of
-    /// `source` and its causes.
+    /// `source` and its causes. (Of a text alone, make an error first: `std::io::Error::other("..")`.)
     pub fn internal(source: impl StdError) -> Self {
         Self {
             reply: ErrorReply::internal(&source),

@@ -83,6 +83,7 @@ impl TestHost {
     ///
     /// When its namespace could not stand in an address.
     #[must_use]
+    #[track_caller]
     pub fn object<T: DurableObject>(self) -> Self {
         let object_type = match ObjectType::of::<T>() {
             Ok(object_type) => object_type,
@@ -268,7 +269,12 @@ impl Shared {
             *lock(&slot.id) = id.clone();
             *awake = None;
         }
-        chain.with(id.clone()).scope(self.run(&slot, call)).await
+        let answer = chain.with(id.clone()).scope(self.run(&slot, call)).await;
+        if let Err(ErrorReply { log: Some(log), .. }) = &answer {
+            // What a host would write into its log. A test that fails shows it.
+            eprintln!("{namespace} {:?}: {log}", id.name().unwrap_or_default());
+        }
+        answer
     }
 
     async fn run(&self, slot: &Slot, call: Call) -> Result<Response, ErrorReply> {
