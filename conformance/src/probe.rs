@@ -7,7 +7,7 @@ use std::{
     task::Poll,
 };
 
-use dokit_client::{Namespace, rpc};
+use dokit_client::rpc;
 use dokit_object::{
     Alarm, Context, DurableObject, Error, Request, Response, Result, durable_object,
 };

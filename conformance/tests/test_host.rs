@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use dokit_client::Namespace;
 use dokit_conformance::{Engine, Plain, Probe, Session, engine, for_each_engine_case};
 use dokit_object::{
     Request, Response,

@@ -150,7 +150,8 @@ impl<T: DurableObject> Object<T> {
             }
         })
         .await;
-        settle_alarm(due, now, outcome)
+        // By the time it is now: the handler may have taken longer than its next try would wait.
+        settle_alarm(due, self.ctx.now(), outcome)
     }
 }
 

@@ -55,24 +55,31 @@ impl Namespace {
     pub fn name(&self) -> &'static str {
         self.name
     }
-}
 
-impl ClientNamespace for Namespace {
-    type Stub = Stub;
-
-    fn id_from_name(&self, name: &str) -> ObjectId {
+    /// The id of the object of this name: always the same.
+    #[must_use]
+    pub fn id_from_name(&self, name: &str) -> ObjectId {
         self.router.id_from_name(self.name, name)
     }
 
-    fn id_from_string(&self, text: &str) -> Result<ObjectId, IdError> {
+    /// Reads an id of this namespace from its 64 hex digits.
+    ///
+    /// # Errors
+    ///
+    /// [`IdError`]: the text is no id, or the id is of another namespace.
+    pub fn id_from_string(&self, text: &str) -> Result<ObjectId, IdError> {
         self.router.id_from_string(self.name, text)
     }
 
-    fn unique_id(&self) -> ObjectId {
+    /// The id of a new object without a name, which nobody can guess.
+    #[must_use]
+    pub fn unique_id(&self) -> ObjectId {
         self.router.unique_id(self.name)
     }
 
-    fn get(&self, id: &ObjectId) -> Stub {
+    /// The way to the object of this id.
+    #[must_use]
+    pub fn get(&self, id: &ObjectId) -> Stub {
         Stub {
             namespace: self.clone(),
             id: id.clone(),
@@ -80,11 +87,38 @@ impl ClientNamespace for Namespace {
         }
     }
 
-    fn get_by_name(&self, name: &str) -> Stub {
+    /// The way to the object of this name. A name that no gateway would take is refused call by call.
+    #[must_use]
+    pub fn get_by_name(&self, name: &str) -> Stub {
         Stub {
             refused: check_name(name).err(),
             ..self.get(&self.id_from_name(name))
         }
+    }
+}
+
+/// For code that works with objects over any transport.
+impl ClientNamespace for Namespace {
+    type Stub = Stub;
+
+    fn id_from_name(&self, name: &str) -> ObjectId {
+        self.id_from_name(name)
+    }
+
+    fn id_from_string(&self, text: &str) -> Result<ObjectId, IdError> {
+        self.id_from_string(text)
+    }
+
+    fn unique_id(&self) -> ObjectId {
+        self.unique_id()
+    }
+
+    fn get(&self, id: &ObjectId) -> Stub {
+        self.get(id)
+    }
+
+    fn get_by_name(&self, name: &str) -> Stub {
+        self.get_by_name(name)
     }
 }
 

@@ -34,9 +34,10 @@ struct Shared {
 struct CallState {
     mode: Mode,
     batch: Arc<Batch>,
-    /// Why an early commit failed, or that it was given up half way: whatever the call makes of it,
-    /// it has failed.
+    /// Why an early commit failed: whatever the call makes of it, it has failed.
     failed: Option<String>,
+    /// Whether an early commit is under way. Where the call ends so, it has failed too.
+    committing: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,6 +69,7 @@ impl Storage {
                     mode: Mode::Reading,
                     batch: Arc::default(),
                     failed: None,
+                    committing: false,
                 }),
             }),
         }
@@ -79,6 +81,7 @@ impl Storage {
         call.mode = mode;
         call.batch = Arc::default();
         call.failed = None;
+        call.committing = false;
     }
 
     /// Ends the exclusive call and gives what it left; a write after this is refused.
@@ -91,7 +94,12 @@ impl Storage {
         }
         Ended {
             batch,
-            failed: call.failed.take(),
+            failed: match call.failed.take() {
+                None if std::mem::take(&mut call.committing) => {
+                    Some("an early commit was given up half way".to_owned())
+                }
+                failed => failed,
+            },
         }
     }
 
@@ -99,6 +107,12 @@ impl Storage {
     pub(crate) async fn commit_now(&self) -> Result<()> {
         let batch = {
             let mut call = self.call();
+            if call.failed.is_some() || call.committing {
+                return Err(Error::Refused {
+                    operation: "commit",
+                    reason: "an earlier commit of this call failed, or is still under way",
+                });
+            }
             let mut batch = Arc::unwrap_or_clone(std::mem::take(&mut call.batch));
             if call.mode == Mode::Alarm {
                 // What becomes of the alarm is part of the handler's outcome.
@@ -116,12 +130,15 @@ impl Storage {
             return Ok(());
         }
         // Until it is known to be durable it may not be: the call may stop waiting for it.
-        self.call().failed = Some("an early commit was given up half way".to_owned());
+        self.call().committing = true;
         let committed = self.shared.below.0.commit(batch).await;
-        self.call().failed = committed.as_ref().err().map(|error| {
+        let mut call = self.call();
+        call.committing = false;
+        call.failed = committed.as_ref().err().map(|error| {
             let cause = std::error::Error::source(error).map(ToString::to_string);
             format!("{error}: {}", cause.unwrap_or_default())
         });
+        drop(call);
         committed
     }
 

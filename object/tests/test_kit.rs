@@ -1,12 +1,12 @@
 //! What the test kit can do to an object, and what an object may count on meanwhile.
 
-use std::{future::Future, pin::pin, task::Poll, time::Duration};
+use std::{future::Future, pin::pin, sync::OnceLock, task::Poll, time::Duration};
 
-use dokit_client::{CallError, Namespace, rpc};
+use dokit_client::{CallError, rpc};
 use dokit_object::{
     Alarm, Clock, Context, DurableObject, Error, Handlers, ObjectType, Result, Storage,
     durable_object,
-    testing::{TestHost, block_on},
+    testing::{ManualClock, TestHost, block_on},
 };
 use dokit_storage::{Batch, Schema, Store, Timestamp, TypedStorage};
 use futures_util::poll;
@@ -143,6 +143,115 @@ fn a_broken_disk_fails_the_call_and_what_is_on_it_can_be_looked_at() {
         timer.start(5000).await.unwrap();
         assert_ne!(disk.alarm().await.unwrap(), before);
     });
+}
+
+/// It takes five seconds to fail.
+struct Slow {
+    ctx: Context,
+}
+
+/// The clock of the one test that has a [`Slow`].
+static CLOCK: OnceLock<ManualClock> = OnceLock::new();
+
+#[rpc]
+trait SlowApi {
+    async fn start(&mut self) -> Result<()>;
+    async fn given_up(&self) -> Result<Option<u32>>;
+}
+
+#[durable_object]
+impl DurableObject for Slow {
+    type Api = SlowApiServer;
+
+    async fn new(ctx: Context) -> Result<Self> {
+        Ok(Self { ctx })
+    }
+
+    async fn alarm(&mut self, _: Alarm) -> Result<()> {
+        CLOCK.get().unwrap().advance(Duration::from_secs(5));
+        Err(Error::new(500, "planned", "planned failure"))
+    }
+}
+
+impl SlowApi for Slow {
+    async fn start(&mut self) -> Result<()> {
+        let mut batch = Batch::new();
+        batch.set_alarm(self.ctx.now());
+        Ok(self.ctx.storage().commit(batch).await?)
+    }
+
+    async fn given_up(&self) -> Result<Option<u32>> {
+        Ok(self.ctx.failed_alarm().await?.map(|failed| failed.tries))
+    }
+}
+
+#[test]
+fn a_handler_that_outlasts_its_own_backoff_still_waits_and_is_given_up_in_the_end() {
+    block_on(async {
+        let host = TestHost::new().object::<Slow>();
+        CLOCK.set(host.clock().clone()).unwrap();
+        let slow = host.namespace::<Slow>();
+        let id = slow.id_from_name("s");
+        let client = SlowApiClient::new(slow.get_by_name("s"));
+        client.start().await.unwrap();
+        host.settle().await;
+        let next = host.disk::<Slow>(&id).alarm().await.unwrap().unwrap();
+        let wait = next.saturating_duration_since(host.clock().now());
+        assert!(wait >= Duration::from_secs(2), "{wait:?}");
+        host.advance("1h").await;
+        assert_eq!(client.given_up().await.unwrap(), Some(7));
+    });
+}
+
+/// A commit that failed is not healed by asking again.
+#[test]
+fn after_a_failed_early_commit_the_next_one_is_refused() {
+    block_on(async {
+        let host = TestHost::new().object::<Stubborn>();
+        let stubborn = host.namespace::<Stubborn>();
+        let disk = host.disk::<Stubborn>(&stubborn.id_from_name("s"));
+        disk.fail_commit(1);
+        let client = StubbornApiClient::new(stubborn.get_by_name("s"));
+        let error = client.commit_until_it_works().await.unwrap_err();
+        assert_eq!(error.code().as_deref(), Some("commit_failed"));
+        assert_eq!(disk.get("k").await.unwrap(), None);
+        assert_eq!(disk.commits(), 1);
+        client.commit_until_it_works().await.unwrap();
+    });
+}
+
+/// It takes no for no answer.
+struct Stubborn {
+    ctx: Context,
+}
+
+#[rpc]
+trait StubbornApi {
+    async fn commit_until_it_works(&mut self) -> Result<()>;
+}
+
+#[durable_object]
+impl DurableObject for Stubborn {
+    type Api = StubbornApiServer;
+
+    async fn new(ctx: Context) -> Result<Self> {
+        Ok(Self { ctx })
+    }
+}
+
+impl StubbornApi for Stubborn {
+    async fn commit_until_it_works(&mut self) -> Result<()> {
+        let mut batch = Batch::new();
+        batch.put("k", "1");
+        self.ctx.storage().commit(batch).await?;
+        if self.ctx.commit().await.is_err() {
+            assert!(
+                self.ctx.commit().await.is_err(),
+                "it worked the second time"
+            );
+        }
+        Ok(())
+    }
 }
 
 /// It has neither an alarm handler nor `fetch`.

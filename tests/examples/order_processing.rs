@@ -301,6 +301,11 @@ fn a_pending_order_is_cancelled_when_its_time_comes_though_nothing_ran_then() {
     let (status, _) = server.post("/order/paid/transition", r#"[{"type":"pay"}]"#);
     assert_eq!(status, 200);
     server.kill();
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "the time comes while nothing runs"
+    )]
+    thread::sleep(std::time::Duration::from_millis(400));
     let server = Server::start("order_processing", data.path(), &["--auto-cancel", "300ms"]);
     loop {
         let (_, order) = server.post("/order/left-alone/get_order", "[]");

@@ -60,6 +60,8 @@ impl Server {
         body: &[u8],
     ) -> std::io::Result<(u16, Value)> {
         let mut stream = TcpStream::connect(&self.address)?;
+        // A server that hangs fails the test instead of holding it up.
+        stream.set_read_timeout(Some(std::time::Duration::from_secs(60)))?;
         let head = format!(
             "{verb} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
             body.len()
