@@ -8,7 +8,7 @@
 
 use std::{fs, path::Path, time::Duration};
 
-use dokit_client::{CallError, Namespace, rpc};
+use dokit_client::{CallError, rpc};
 use dokit_embedded::{Host, StartError};
 use dokit_object::{
     Alarm, Context, DurableObject, Error, Request, Response, Result, Storage, durable_object,
