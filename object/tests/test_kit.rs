@@ -1,5 +1,7 @@
 //! What the test kit can do to an object, and what an object may count on meanwhile.
 
+#![expect(clippy::unwrap_used, reason = "a test's way to fail is to panic")]
+
 use std::{future::Future, pin::pin, sync::OnceLock, task::Poll, time::Duration};
 
 use dokit_client::{CallError, rpc};
