@@ -41,6 +41,7 @@ pub(crate) struct Settings {
     pub(crate) body_limit: usize,
     pub(crate) deadline: Duration,
     pub(crate) longest_deadline: Duration,
+    pub(crate) sleep_after: Duration,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -144,12 +145,12 @@ impl Engine {
         self.types.get(namespace).copied()
     }
 
-    /// The store of an object, and its id with its name.
+    /// The store of an object of which no other is open.
     pub(crate) fn open_store(
         &self,
         namespace: &'static str,
         id: ObjectId,
-    ) -> Result<(ObjectStore, ObjectId), DatabaseError> {
+    ) -> Result<ObjectStore, DatabaseError> {
         let database = Arc::clone(&self.database);
         ObjectStore::open(database, self.writer(), self.settings.limits, namespace, id)
     }
@@ -243,7 +244,13 @@ impl Engine {
 
     fn make_resident(&self, object_type: ObjectType, id: ObjectId) -> ResidentHandle {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        let resident = Resident::new(self.own.clone(), object_type, id, waiting);
+        let resident = Resident::new(
+            self.own.clone(),
+            object_type,
+            id,
+            waiting,
+            self.settings.sleep_after,
+        );
         let mut stopping = self.stopping.subscribe();
         let task = self.runtime.spawn(async move {
             tokio::select! {
@@ -253,6 +260,24 @@ impl Engine {
             }
         });
         ResidentHandle { queue, task }
+    }
+
+    /// Takes an object out of memory, unless a call waits in its queue. Calls are put there under the
+    /// same lock, so either it is seen here, or its caller sees that the object has gone.
+    pub(crate) fn forget(
+        &self,
+        namespace: &'static str,
+        id: &ObjectId,
+        queue: &mpsc::Receiver<Message>,
+    ) -> bool {
+        let mut residents = self.residents();
+        if !queue.is_empty() {
+            return false;
+        }
+        if let Some(residents) = &mut *residents {
+            residents.remove(&(namespace, id.clone()));
+        }
+        true
     }
 
     pub(crate) async fn alarms_settled(&self) {
