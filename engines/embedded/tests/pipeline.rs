@@ -1,0 +1,493 @@
+//! Calls that follow each other faster than the disk: what they are answered, and when.
+//!
+//! A second connection holds SQLite's write lock, which is a disk that takes its time for as long as the
+//! test wants; a trigger that raises an error is one that fails.
+
+#![expect(clippy::unwrap_used, reason = "a test's way to fail is to panic")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "calls have to run beside each other"
+)]
+
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::{LazyLock, Mutex},
+    time::Duration,
+};
+
+use dokit_client::{CallError, Namespace, rpc};
+use dokit_embedded::Host;
+use dokit_object::{Context, DurableObject, Error, Result, Storage, Stub, durable_object};
+use dokit_storage::{Schema, TypedStorage};
+use futures_util::{FutureExt, future::join_all};
+use rusqlite::Connection;
+use tempfile::tempdir;
+use tokio::task::{JoinHandle, spawn, yield_now};
+
+#[rpc]
+trait CounterApi {
+    /// Adds one, in storage and in memory, and gives both.
+    async fn add(&mut self) -> Result<(u32, u32)>;
+    /// Adds one, and fails.
+    async fn add_and_fail(&mut self) -> Result<()>;
+    /// The count, in a call that runs alone.
+    async fn look(&mut self) -> Result<u32>;
+    /// The count.
+    async fn get(&self) -> Result<u32>;
+    /// Makes durable what was there before, and then acts on the outside world.
+    async fn commit_and_act(&mut self) -> Result<()>;
+    /// The same, in a call that only reads.
+    async fn look_and_act(&self) -> Result<()>;
+}
+
+#[derive(Schema)]
+struct Stored {
+    count: u32,
+}
+
+#[derive(Debug)]
+struct Counter {
+    ctx: Context,
+    storage: TypedStorage<Stored, Storage>,
+    count: u32,
+}
+
+/// How many calls of an object ran so far, and how often it acted on the outside world. Each test has
+/// names of its own.
+static SEEN: LazyLock<Mutex<HashMap<String, Seen>>> = LazyLock::new(Mutex::default);
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Seen {
+    ran: usize,
+    acted: usize,
+}
+
+fn seen(name: &str) -> Seen {
+    let seen = SEEN.lock().unwrap();
+    seen.get(name).copied().unwrap_or_default()
+}
+
+impl Counter {
+    fn note(&self, note: impl FnOnce(&mut Seen)) {
+        let name = self.ctx.name().unwrap().to_owned();
+        note(SEEN.lock().unwrap().entry(name).or_default());
+    }
+}
+
+#[durable_object]
+impl DurableObject for Counter {
+    type Api = CounterApiServer;
+
+    async fn new(ctx: Context) -> Result<Self> {
+        let storage = TypedStorage::new(ctx.storage());
+        let count = storage.get(Stored::COUNT).await?.unwrap_or(0);
+        Ok(Self {
+            ctx,
+            storage,
+            count,
+        })
+    }
+}
+
+impl CounterApi for Counter {
+    async fn add(&mut self) -> Result<(u32, u32)> {
+        self.count += 1;
+        let stored = self.storage.get(Stored::COUNT).await?.unwrap_or(0) + 1;
+        self.storage.put(Stored::COUNT, &stored).await?;
+        self.note(|seen| seen.ran += 1);
+        Ok((self.count, stored))
+    }
+
+    async fn add_and_fail(&mut self) -> Result<()> {
+        self.add().await?;
+        Err(Error::new(418, "planned", "planned failure"))
+    }
+
+    async fn look(&mut self) -> Result<u32> {
+        self.get().await
+    }
+
+    async fn get(&self) -> Result<u32> {
+        let count = self.storage.get(Stored::COUNT).await?.unwrap_or(0);
+        self.note(|seen| seen.ran += 1);
+        Ok(count)
+    }
+
+    async fn commit_and_act(&mut self) -> Result<()> {
+        self.look_and_act().await
+    }
+
+    async fn look_and_act(&self) -> Result<()> {
+        self.note(|seen| seen.ran += 1);
+        self.ctx.commit().await?;
+        self.note(|seen| seen.acted += 1);
+        Ok(())
+    }
+}
+
+fn start(data: &Path) -> Host {
+    let host = Host::builder().data(data).object::<Counter>();
+    host.start().unwrap()
+}
+
+type Client = CounterApiClient<Stub>;
+
+fn counter(host: &Host, name: &str) -> Client {
+    CounterApiClient::new(host.namespace::<Counter>().get_by_name(name))
+}
+
+/// The disk, from the side.
+struct Disk(Connection);
+
+impl Disk {
+    fn of(data: &Path) -> Self {
+        let connection = Connection::open(data.join("objects.sqlite")).unwrap();
+        connection.busy_timeout(Duration::from_secs(10)).unwrap();
+        Self(connection)
+    }
+
+    fn sql(&self, sql: &str) {
+        self.0.execute_batch(sql).unwrap();
+    }
+
+    /// From now on nothing becomes durable, nor does it fail.
+    fn hold(&self) {
+        self.sql("BEGIN IMMEDIATE");
+    }
+
+    /// Lets go, in good order.
+    fn release(&self) {
+        self.sql("ROLLBACK");
+    }
+
+    /// Lets go, and no count of `from` or more can be written.
+    fn release_broken(&self, from: u32) {
+        self.breaks(from);
+        self.sql("COMMIT");
+    }
+
+    fn breaks(&self, from: u32) {
+        self.sql(&format!(
+            "CREATE TRIGGER broken BEFORE INSERT ON entries WHEN CAST(NEW.value AS INTEGER) >= {from} \
+             BEGIN SELECT RAISE(ABORT, 'the disk is broken'); END"
+        ));
+    }
+
+    fn mend(&self) {
+        self.sql("DROP TRIGGER broken");
+    }
+
+    /// The count of the object that has the largest.
+    fn largest_count(&self) -> u32 {
+        let count =
+            "SELECT coalesce(max(CAST(value AS INTEGER)), 0) FROM entries WHERE key = 'count'";
+        self.0.query_row(count, [], |row| row.get(0)).unwrap()
+    }
+}
+
+type Added = JoinHandle<Result<(u32, u32), String>>;
+
+/// Sends calls one after the other, and returns once all of them ran.
+async fn send_adds(counter: &Client, name: &str, calls: usize) -> Vec<Added> {
+    let before = seen(name).ran;
+    let sent = (0..calls).map(|_| {
+        let counter = counter.clone();
+        spawn(async move { counter.add().await.map_err(|error| code(&error)) })
+    });
+    let sent = sent.collect();
+    ran(name, before + calls).await;
+    sent
+}
+
+async fn ran(name: &str, calls: usize) {
+    while seen(name).ran < calls {
+        yield_now().await;
+    }
+}
+
+/// The code of a refused call.
+fn code(error: &CallError<Error>) -> String {
+    error.code().unwrap_or_default().into_owned()
+}
+
+#[tokio::test]
+async fn calls_run_on_while_the_disk_is_busy_and_no_answer_leaves_before_it_is_durable() {
+    let data = tempdir().unwrap();
+    let host = start(data.path());
+    let disk = Disk::of(data.path());
+    let name = "busy disk";
+    let counter = counter(&host, name);
+
+    disk.hold();
+    // Also of an object that has no row yet.
+    let mut sent = send_adds(&counter, name, 50).await;
+    for _ in 0..100 {
+        yield_now().await;
+    }
+    assert!(sent.iter().all(|call| !call.is_finished()));
+    disk.release();
+
+    let last = sent.pop().unwrap().await.unwrap().unwrap();
+    assert_eq!(last, (50, 50));
+    assert_eq!(disk.largest_count(), 50);
+    for (n, call) in (1..).zip(sent) {
+        assert_eq!(call.await.unwrap().unwrap(), (n, n));
+    }
+}
+
+#[tokio::test]
+async fn answers_leave_in_the_order_of_the_calls() {
+    let data = tempdir().unwrap();
+    let host = start(data.path());
+    let disk = Disk::of(data.path());
+    let name = "order";
+    let counter = counter(&host, name);
+
+    disk.hold();
+    let mut calls: Vec<_> = (0..50)
+        .map(|_| {
+            let counter = counter.clone();
+            async move { counter.add().await.unwrap() }.boxed()
+        })
+        .collect();
+    // A call is in its object's queue once it was polled.
+    for call in &mut calls {
+        assert_eq!(call.as_mut().now_or_never(), None);
+    }
+    ran(name, 50).await;
+    disk.release();
+    let last = calls.pop().unwrap().await;
+    assert_eq!(last, (50, 50));
+    for (n, call) in (1..).zip(calls) {
+        assert_eq!(call.now_or_never(), Some((n, n)), "it was overtaken");
+    }
+}
+
+#[tokio::test]
+async fn more_calls_than_may_be_on_their_way_wait_for_the_disk() {
+    let data = tempdir().unwrap();
+    let host = start(data.path());
+    let disk = Disk::of(data.path());
+    let name = "many";
+    let counter = counter(&host, name);
+    disk.hold();
+    let calls: Vec<_> = (0..300)
+        .map(|_| {
+            let counter = counter.clone();
+            spawn(async move { counter.add().await.unwrap() })
+        })
+        .collect();
+    ran(name, 64).await;
+    for _ in 0..1000 {
+        yield_now().await;
+    }
+    assert_eq!(seen(name).ran, 64, "the bound of what is on its way");
+    disk.release();
+    for (n, call) in (1..).zip(calls) {
+        assert_eq!(call.await.unwrap(), (n, n));
+    }
+}
+
+#[tokio::test]
+async fn a_failed_commit_fails_those_that_depend_on_it_and_none_before() {
+    let data = tempdir().unwrap();
+    let host = start(data.path());
+    let disk = Disk::of(data.path());
+    let (name, other_name) = ("depends", "does not depend");
+    let (counter, other) = (counter(&host, name), counter(&host, other_name));
+    counter.add().await.unwrap();
+
+    disk.hold();
+    let sent = send_adds(&counter, name, 20).await;
+    let others = send_adds(&other, other_name, 5).await;
+    // The commits of 2 to 9 can be written, the one of 10 cannot, and 11 to 21 are built on it.
+    disk.release_broken(10);
+    let mut answers = Vec::new();
+    for call in sent {
+        answers.push(call.await.unwrap());
+    }
+    let expected: Vec<_> = (2..=21)
+        .map(|n| {
+            if n < 10 {
+                Ok((n, n))
+            } else {
+                Err("commit_failed".to_owned())
+            }
+        })
+        .collect();
+    assert_eq!(answers, expected);
+    for (n, call) in (1..).zip(others) {
+        assert_eq!(call.await.unwrap().unwrap(), (n, n), "another object");
+    }
+
+    // What comes after starts from what is durable, in memory too.
+    assert_eq!(counter.get().await.unwrap(), 9);
+    assert_eq!(code(&counter.add().await.unwrap_err()), "commit_failed");
+    disk.mend();
+    assert_eq!(counter.add().await.unwrap(), (10, 10));
+    host.shutdown().await;
+    let host = start(data.path());
+    assert_eq!(self::counter(&host, name).get().await.unwrap(), 10);
+}
+
+#[tokio::test]
+async fn what_was_read_of_writes_on_their_way_is_answered_when_they_are_durable() {
+    let data = tempdir().unwrap();
+    let host = start(data.path());
+    let disk = Disk::of(data.path());
+    let name = "reads";
+    let counter = counter(&host, name);
+    counter.add().await.unwrap();
+
+    for broken in [false, true] {
+        disk.hold();
+        let before = seen(name).ran;
+        let added = send_adds(&counter, name, 1).await.pop().unwrap();
+        let failing = spawn({
+            let counter = counter.clone();
+            async move { code(&counter.add_and_fail().await.unwrap_err()) }
+        });
+        let reads: Vec<JoinHandle<Result<u32, String>>> = [true, false, false]
+            .into_iter()
+            .map(|alone| {
+                let counter = counter.clone();
+                spawn(async move {
+                    let answer = if alone {
+                        counter.look().await
+                    } else {
+                        counter.get().await
+                    };
+                    answer.map_err(|error| code(&error))
+                })
+            })
+            .collect();
+        ran(name, before + 5).await;
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        assert!(!added.is_finished() && !failing.is_finished());
+        assert!(reads.iter().all(|read| !read.is_finished()));
+        if broken {
+            disk.release_broken(3);
+        } else {
+            disk.release();
+        }
+        let expected = if broken {
+            Err("commit_failed".to_owned())
+        } else {
+            Ok(2)
+        };
+        assert_eq!(added.await.unwrap().map(|(_, count)| count), expected);
+        for read in reads {
+            assert_eq!(read.await.unwrap(), expected);
+        }
+        let failed = if broken { "commit_failed" } else { "planned" };
+        assert_eq!(failing.await.unwrap(), failed);
+        assert_eq!(counter.get().await.unwrap(), 2);
+    }
+}
+
+#[tokio::test]
+async fn a_read_of_what_is_durable_does_not_wait() {
+    let data = tempdir().unwrap();
+    let host = start(data.path());
+    let disk = Disk::of(data.path());
+    let (name, other_name) = ("durable", "on its way");
+    let (counter, other) = (counter(&host, name), counter(&host, other_name));
+    counter.add().await.unwrap();
+    disk.hold();
+    let sent = send_adds(&other, other_name, 3).await;
+    assert_eq!(counter.get().await.unwrap(), 1);
+    assert_eq!(counter.look().await.unwrap(), 1);
+    host.sleep().await;
+    assert_eq!(counter.get().await.unwrap(), 1);
+    assert!(sent.iter().all(|call| !call.is_finished()));
+    disk.release();
+    join_all(sent).await;
+}
+
+#[tokio::test]
+async fn an_object_told_to_sleep_keeps_what_is_on_its_way() {
+    let data = tempdir().unwrap();
+    let host = start(data.path());
+    let disk = Disk::of(data.path());
+    let name = "sleepy";
+    let counter = counter(&host, name);
+    disk.hold();
+    let mut sent = send_adds(&counter, name, 3).await;
+    host.sleep().await;
+    sent.extend(send_adds(&counter, name, 3).await);
+    disk.release();
+    for (n, call) in (1..).zip(sent) {
+        assert_eq!(call.await.unwrap().unwrap(), (n, n));
+    }
+}
+
+#[tokio::test]
+async fn an_early_commit_waits_for_all_before_it() {
+    let data = tempdir().unwrap();
+    let host = start(data.path());
+    let disk = Disk::of(data.path());
+    let name = "early";
+    let counter = counter(&host, name);
+    counter.add().await.unwrap();
+
+    for (alone, broken) in [(true, false), (false, false), (true, true), (false, true)] {
+        disk.hold();
+        let added = send_adds(&counter, name, 1).await.pop().unwrap();
+        let before = seen(name);
+        let acting = spawn({
+            let counter = counter.clone();
+            async move {
+                let acted = if alone {
+                    counter.commit_and_act().await
+                } else {
+                    counter.look_and_act().await
+                };
+                acted.map_err(|error| code(&error))
+            }
+        });
+        ran(name, before.ran + 1).await;
+        for _ in 0..100 {
+            yield_now().await;
+        }
+        assert_eq!(seen(name).acted, before.acted);
+        if broken {
+            disk.release_broken(0);
+            assert_eq!(acting.await.unwrap(), Err("commit_failed".to_owned()));
+            assert_eq!(seen(name).acted, before.acted, "it acted on what was lost");
+            disk.mend();
+        } else {
+            disk.release();
+            assert_eq!(acting.await.unwrap(), Ok(()));
+            assert_eq!(seen(name).acted, before.acted + 1);
+        }
+        assert_eq!(added.await.unwrap().is_err(), broken);
+    }
+    assert_eq!(counter.add().await.unwrap(), (4, 4));
+}
+
+#[tokio::test]
+async fn a_shutdown_waits_for_the_answers_that_are_held() {
+    let data = tempdir().unwrap();
+    let host = start(data.path());
+    let disk = Disk::of(data.path());
+    let name = "held";
+    let counter = counter(&host, name);
+    disk.hold();
+    let sent = send_adds(&counter, name, 10).await;
+    let closing = spawn({
+        let host = host.clone();
+        async move { host.shutdown().await }
+    });
+    for _ in 0..100 {
+        yield_now().await;
+    }
+    assert!(!closing.is_finished());
+    disk.release();
+    for (n, call) in (1..).zip(sent) {
+        assert_eq!(call.await.unwrap().unwrap(), (n, n));
+    }
+    closing.await.unwrap();
+}
