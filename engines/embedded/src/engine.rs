@@ -424,3 +424,74 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // No code of a user runs under these locks, so a poisoned one still holds whole data.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use dokit_client::{Namespace, rpc};
+    use dokit_object::{Context, DurableObject, Result, durable_object};
+    use tempfile::tempdir;
+    use tokio::task::yield_now;
+
+    use super::*;
+    use crate::Host;
+
+    #[rpc]
+    trait EchoApi {
+        async fn echo(&mut self, text: String) -> Result<String>;
+    }
+
+    struct Echo;
+
+    #[durable_object]
+    impl DurableObject for Echo {
+        type Api = EchoApiServer;
+
+        async fn new(_: Context) -> Result<Self> {
+            Ok(Self)
+        }
+    }
+
+    impl EchoApi for Echo {
+        async fn echo(&mut self, text: String) -> Result<String> {
+            Ok(text)
+        }
+    }
+
+    async fn call_fifty(host: &Host) {
+        for number in 0..50 {
+            let name = number.to_string();
+            let echo = EchoApiClient::new(host.namespace::<Echo>().get_by_name(&name));
+            assert_eq!(echo.echo(name.clone()).await.unwrap(), name);
+        }
+    }
+
+    fn in_memory(host: &Host) -> usize {
+        host.engine().residents().as_ref().map_or(0, HashMap::len)
+    }
+
+    #[tokio::test]
+    async fn an_object_that_is_asleep_has_no_task_no_queue_and_no_place_in_memory() {
+        let data = tempdir().unwrap();
+        let host = Host::builder().data(data.path()).object::<Echo>();
+        let host = host.sleep_after(Duration::ZERO).start().unwrap();
+        let tasks = || Handle::current().metrics().num_alive_tasks();
+        let before = tasks();
+        call_fifty(&host).await;
+        while in_memory(&host) > 0 || tasks() > before {
+            yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn objects_that_are_told_to_sleep_leave_memory_too() {
+        let data = tempdir().unwrap();
+        let host = Host::builder().data(data.path()).object::<Echo>();
+        let host = host.sleep_after(Duration::from_secs(3600)).start().unwrap();
+        call_fifty(&host).await;
+        assert_eq!(in_memory(&host), 50);
+        host.sleep().await;
+        while in_memory(&host) > 0 {
+            yield_now().await;
+        }
+    }
+}

@@ -182,7 +182,9 @@ mod tests {
     use std::{cell::RefCell, thread::JoinHandle};
 
     use dokit_conformance::store::{run_all, run_all_durable};
+    use dokit_storage::Memory;
     use futures_executor::block_on;
+    use rusqlite::Connection;
     use tempfile::{TempDir, tempdir};
 
     use super::*;
@@ -261,5 +263,97 @@ mod tests {
                 folder.object(id)
             },
         ));
+    }
+
+    /// Random batches, from a seed that the test names.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, bound: u64) -> u64 {
+            // Knuth's generator, of which the upper bits are good enough here.
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) % bound
+        }
+
+        fn batch(&mut self) -> Batch {
+            let mut batch = Batch::new();
+            for _ in 0..=self.below(3) {
+                let key = format!("k{}", self.below(6));
+                match self.below(12) {
+                    0 => batch.delete_all(),
+                    1 => batch.delete_alarm(),
+                    2 => batch.set_alarm(Timestamp::from_millis(1 + self.below(9).cast_signed())),
+                    3..6 => batch.delete(key),
+                    _ => batch.put(key, self.below(100).to_string()),
+                }
+            }
+            batch
+        }
+
+        fn range(&mut self) -> KeyRange {
+            let mut range = KeyRange::default();
+            if self.below(2) == 0 {
+                range.start = format!("k{}", self.below(6));
+            }
+            range.end = (self.below(2) == 0).then(|| format!("k{}", self.below(8)));
+            range.limit = (self.below(2) == 0)
+                .then(|| usize::try_from(self.below(4)).expect("it is below 4"));
+            range.reverse = self.below(2) == 0;
+            range
+        }
+    }
+
+    #[test]
+    fn what_is_on_its_way_reads_as_if_it_were_durable() {
+        let folder = Folder::new();
+        let disk = Connection::open(folder.path.path().join("objects.sqlite")).unwrap();
+        disk.busy_timeout(std::time::Duration::from_secs(10))
+            .unwrap();
+        for seed in 0..40 {
+            let mut random = Random(seed);
+            let store = folder.fresh();
+            let mut model = Memory::new();
+            for _ in 0..4 {
+                disk.execute_batch("BEGIN IMMEDIATE").unwrap();
+                for _ in 0..10 {
+                    let batch = random.batch();
+                    block_on(model.commit(batch.clone())).unwrap();
+                    store.send(batch).unwrap();
+                    let range = random.range();
+                    let key = format!("k{}", random.below(6));
+                    block_on(async {
+                        assert_eq!(
+                            store.get(&key).await.unwrap(),
+                            model.get(&key).await.unwrap()
+                        );
+                        assert_eq!(
+                            store.list(&range).await.unwrap(),
+                            model.list(&range).await.unwrap()
+                        );
+                        assert_eq!(store.alarm().await.unwrap(), model.alarm().await.unwrap());
+                    });
+                }
+                disk.execute_batch("ROLLBACK").unwrap();
+                if random.below(2) == 0 {
+                    block_on(store.flight().settled());
+                }
+            }
+            block_on(store.flight().settled());
+            let reopened = folder.object(store.id().clone());
+            block_on(async {
+                let all = KeyRange::default();
+                assert_eq!(
+                    reopened.list(&all).await.unwrap(),
+                    model.list(&all).await.unwrap()
+                );
+                assert_eq!(
+                    reopened.alarm().await.unwrap(),
+                    model.alarm().await.unwrap()
+                );
+            });
+        }
     }
 }

@@ -11,8 +11,14 @@
 
 use std::{
     collections::HashMap,
+    env,
+    io::{BufRead, BufReader},
     path::Path,
-    sync::{LazyLock, Mutex},
+    process::{Command, Stdio},
+    sync::{
+        Arc, LazyLock, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
@@ -51,16 +57,42 @@ struct Counter {
     ctx: Context,
     storage: TypedStorage<Stored, Storage>,
     count: u32,
+    _alive: Alive,
 }
 
-/// How many calls of an object ran so far, and how often it acted on the outside world. Each test has
-/// names of its own.
+/// An object in memory. There is never more than one of it.
+#[derive(Debug)]
+struct Alive(String);
+
+impl Alive {
+    fn new(name: &str) -> Self {
+        note(name, |seen| {
+            seen.woken += 1;
+            seen.alive += 1;
+        });
+        assert_eq!(seen(name).alive, 1, "two of one object");
+        Self(name.to_owned())
+    }
+}
+
+impl Drop for Alive {
+    fn drop(&mut self) {
+        note(&self.0, |seen| seen.alive -= 1);
+    }
+}
+
+/// What objects did so far: calls that ran, those that were refused for the disk, and how often one
+/// acted on the outside world. Each test has names of its own.
 static SEEN: LazyLock<Mutex<HashMap<String, Seen>>> = LazyLock::new(Mutex::default);
 
 #[derive(Clone, Copy, Debug, Default)]
 struct Seen {
     ran: usize,
     acted: usize,
+    failed: usize,
+    /// How often the object woke, and how many of it are in memory.
+    woken: usize,
+    alive: usize,
 }
 
 fn seen(name: &str) -> Seen {
@@ -68,10 +100,13 @@ fn seen(name: &str) -> Seen {
     seen.get(name).copied().unwrap_or_default()
 }
 
+fn note(name: &str, note: impl FnOnce(&mut Seen)) {
+    note(SEEN.lock().unwrap().entry(name.to_owned()).or_default());
+}
+
 impl Counter {
-    fn note(&self, note: impl FnOnce(&mut Seen)) {
-        let name = self.ctx.name().unwrap().to_owned();
-        note(SEEN.lock().unwrap().entry(name).or_default());
+    fn note(&self, change: impl FnOnce(&mut Seen)) {
+        note(self.ctx.name().unwrap(), change);
     }
 }
 
@@ -80,12 +115,14 @@ impl DurableObject for Counter {
     type Api = CounterApiServer;
 
     async fn new(ctx: Context) -> Result<Self> {
+        let alive = Alive::new(ctx.name().unwrap());
         let storage = TypedStorage::new(ctx.storage());
         let count = storage.get(Stored::COUNT).await?.unwrap_or(0);
         Ok(Self {
             ctx,
             storage,
             count,
+            _alive: alive,
         })
     }
 }
@@ -490,4 +527,246 @@ async fn a_shutdown_waits_for_the_answers_that_are_held() {
         assert_eq!(call.await.unwrap().unwrap(), (n, n));
     }
     closing.await.unwrap();
+}
+
+/// Adds until told to stop, and looks whether what it is told is durable.
+async fn add_and_read(counter: Client, name: &str, data: &Path, stop: &AtomicBool) -> Vec<u32> {
+    let disk = Disk::of(data);
+    let mut added = Vec::new();
+    for turn in 0.. {
+        if stop.load(Ordering::SeqCst) {
+            break;
+        }
+        let answer = match turn % 8 {
+            0 => counter.get().await,
+            1 => counter.look().await,
+            2 => {
+                let error = code(&counter.add_and_fail().await.unwrap_err());
+                assert!(["planned", "commit_failed"].contains(&&*error), "{error}");
+                continue;
+            }
+            _ => match counter.add().await {
+                Ok((memory, stored)) => {
+                    assert_eq!(memory, stored, "memory and storage differ");
+                    added.push(stored);
+                    Ok(stored)
+                }
+                Err(error) => Err(error),
+            },
+        };
+        match answer {
+            Ok(count) => {
+                let durable = disk.largest_count();
+                assert!(
+                    count <= durable,
+                    "{count} was answered, {durable} is durable"
+                );
+            }
+            Err(error) => {
+                assert_eq!(code(&error), "commit_failed");
+                note(name, |seen| seen.failed += 1);
+            }
+        }
+    }
+    added
+}
+
+async fn break_and_mend(sleep_after: Duration) {
+    let data = tempdir().unwrap();
+    let open = || {
+        let host = Host::builder().data(data.path()).object::<Counter>();
+        host.sleep_after(sleep_after).start().unwrap()
+    };
+    let host = open();
+    let name = format!("campaign {sleep_after:?}");
+    let counter = counter(&host, &name);
+    let stop = Arc::new(AtomicBool::new(false));
+    let callers: Vec<_> = (0..8)
+        .map(|_| {
+            let (counter, stop) = (counter.clone(), Arc::clone(&stop));
+            let (name, data) = (name.clone(), data.path().to_owned());
+            spawn(async move { add_and_read(counter, &name, &data, &stop).await })
+        })
+        .collect();
+    let disk = Disk::of(data.path());
+    for round in 0..40 {
+        let before = seen(&name);
+        ran(&name, before.ran + 50 + round % 7).await;
+        if round % 2 == 0 {
+            disk.breaks(0);
+        } else {
+            disk.hold();
+            for _ in 0..100 {
+                yield_now().await;
+            }
+            disk.release_broken(0);
+        }
+        while seen(&name).failed < before.failed + 1 + round % 5 {
+            yield_now().await;
+        }
+        disk.mend();
+    }
+    stop.store(true, Ordering::SeqCst);
+    let mut added = Vec::new();
+    for caller in callers {
+        added.extend(caller.await.unwrap());
+    }
+    added.sort_unstable();
+    let count = u32::try_from(added.len()).unwrap();
+    assert_eq!(
+        added,
+        (1..=count).collect::<Vec<_>>(),
+        "a gap, or one twice"
+    );
+    assert_eq!(
+        disk.largest_count(),
+        count,
+        "what was answered is what is there"
+    );
+    host.shutdown().await;
+    let host = open();
+    assert_eq!(self::counter(&host, &name).get().await.unwrap(), count);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_answered_is_what_is_stored_however_often_the_disk_breaks() {
+    break_and_mend(Duration::from_secs(10)).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_was_answered_is_what_is_stored_though_the_object_falls_asleep_whenever_it_can() {
+    break_and_mend(Duration::ZERO).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn while_objects_fall_asleep_no_call_is_lost_and_none_lives_twice() {
+    let data = tempdir().unwrap();
+    let host = Host::builder().data(data.path()).object::<Counter>();
+    let host = host.sleep_after(Duration::ZERO).start().unwrap();
+    let name = |object: usize| format!("drowsy {object}");
+    let callers: Vec<_> = (0..16)
+        .map(|caller| {
+            let host = host.clone();
+            spawn(async move {
+                for turn in 0..300 {
+                    // Sometimes many call one object, sometimes each its own.
+                    let object = if turn % 3 == 0 { 0 } else { caller % 5 };
+                    let counter = counter(&host, &name(object));
+                    match turn % 4 {
+                        0 => drop(counter.get().await.unwrap()),
+                        1 => drop(
+                            counter
+                                .add_and_fail()
+                                .await
+                                .unwrap_err()
+                                .into_object()
+                                .unwrap(),
+                        ),
+                        _ => drop(counter.add().await.unwrap()),
+                    }
+                    if turn % 50 == 0 {
+                        host.sleep().await;
+                    }
+                }
+            })
+        })
+        .collect();
+    for caller in callers {
+        caller.await.unwrap();
+    }
+    let mut count = 0;
+    for object in 0..5 {
+        count += counter(&host, &name(object)).get().await.unwrap();
+    }
+    assert_eq!(count, 16 * 150);
+    for object in 0..5 {
+        while seen(&name(object)).alive > 0 {
+            yield_now().await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_object_stays_awake_as_long_as_the_host_says() {
+    let data = tempdir().unwrap();
+    let host = Host::builder().data(data.path()).object::<Counter>();
+    let host = host.sleep_after(Duration::from_secs(3600)).start().unwrap();
+    let counter = counter(&host, "wide awake");
+    for n in 1..=20 {
+        assert_eq!(counter.add().await.unwrap(), (n, n));
+        for _ in 0..50 {
+            yield_now().await;
+        }
+    }
+    assert_eq!(seen("wide awake").woken, 1);
+}
+
+/// The process that the test below kills: it never ends by itself.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[ignore = "is run by the test that kills it"]
+async fn adds_until_it_is_killed() {
+    let data = env::var_os("DOKIT_TEST_DATA").expect("the test that kills it says where");
+    let host = start(Path::new(&data));
+    let callers = (0..16_usize).map(|caller| {
+        let counter = counter(&host, &format!("victim {}", caller % 3));
+        spawn(async move {
+            loop {
+                let (memory, stored) = counter.add().await.unwrap();
+                assert_eq!(memory, stored);
+                // In one piece, so that lines of callers do not mix.
+                println!("\nadded {} {stored}", caller % 3);
+            }
+        })
+    });
+    join_all(callers).await;
+}
+
+#[tokio::test]
+async fn nothing_that_was_answered_is_lost_when_the_process_is_killed() {
+    let data = tempdir().unwrap();
+    let mut told = [0; 3];
+    for round in 1..=5 {
+        let mut child = Command::new(env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "adds_until_it_is_killed",
+                "--ignored",
+                "--nocapture",
+            ])
+            .env("DOKIT_TEST_DATA", data.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        let mut read = |line: &str| {
+            let Some(("added", rest)) = line.split_once(' ') else {
+                return false;
+            };
+            // The last line may be cut off.
+            if let Some((object, count)) = rest.split_once(' ')
+                && let (Ok(object), Ok(count)) = (object.parse::<usize>(), count.parse::<u32>())
+            {
+                told[object] = told[object].max(count);
+            }
+            true
+        };
+        let mut answers = 0;
+        while answers < 300 * round {
+            let line = lines.next().expect("it runs until it is killed").unwrap();
+            answers += usize::from(read(&line));
+        }
+        child.kill().unwrap();
+        lines.map_while(std::result::Result::ok).for_each(|line| {
+            read(&line);
+        });
+        child.wait().unwrap();
+
+        let host = start(data.path());
+        for (object, told) in told.iter().enumerate() {
+            let stored = counter(&host, &format!("victim {object}")).get().await;
+            let stored = stored.unwrap();
+            assert!(stored >= *told, "{told} was answered, {stored} is there");
+        }
+        host.shutdown().await;
+    }
 }
