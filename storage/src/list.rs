@@ -195,6 +195,12 @@ impl KeyRange {
         parts.into_iter().filter(|part| !part.is_empty())
     }
 
+    /// Whether a key is between its bounds.
+    #[must_use]
+    pub fn contains(&self, key: &str) -> bool {
+        self.start.as_str() <= key && self.end.as_deref().is_none_or(|end| key < end)
+    }
+
     /// The bounds for a `BTreeMap`; an empty range gives bounds that hold nothing and never panic.
     pub(crate) fn bounds(&self) -> (Bound<&str>, Bound<&str>) {
         let start = self.start.as_str();

@@ -12,7 +12,7 @@ use std::{
 };
 
 use dokit_client::ErrorReply;
-use dokit_storage::Batch;
+use dokit_storage::{Batch, KeyRange};
 use tokio::sync::Notify;
 
 use crate::{
@@ -121,15 +121,23 @@ impl Flight {
         let _ = reply.send(answer);
     }
 
-    /// All that is on its way as one batch, and the row that it lies over.
-    pub(crate) fn view(&self) -> (Batch, Option<Object>) {
+    /// What is on its way within a range, as one batch, and the row that it lies over.
+    pub(crate) fn view(&self, range: &KeyRange) -> (Batch, Option<Object>) {
         let (batches, row) = {
             let state = self.state();
             (state.batches.clone(), state.row)
         };
         let mut view = Batch::new();
         for batch in batches {
-            view.merge((*batch).clone());
+            if batch.deletes_all() {
+                view.delete_all();
+            }
+            for (key, value) in batch.writes().filter(|(key, _)| range.contains(key)) {
+                match value {
+                    Some(json) => view.put(key, json),
+                    None => view.delete(key),
+                }
+            }
         }
         (view, row)
     }

@@ -322,6 +322,8 @@ impl Resident {
                     reset |= dirty;
                     self.answer(reply, answer);
                 }
+                // Answers that wait for the disk are bounded, too.
+                () = flight.room(), if !flight.has_room() => {}
                 message = self.queue.recv(),
                     if open && next.is_none() && !reset
                         && running.len() < QUEUE && flight.has_room() => match message {

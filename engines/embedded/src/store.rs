@@ -121,7 +121,7 @@ impl Store for ObjectStore {
     }
 
     async fn list(&self, range: &KeyRange) -> Result<Vec<(String, String)>> {
-        let (over, row) = self.flight().view();
+        let (over, row) = self.flight().view(range);
         over.list_over(&Durable { store: self, row }, range).await
     }
 

@@ -24,7 +24,7 @@ use std::{
 
 use dokit_client::{CallError, Namespace, rpc};
 use dokit_embedded::Host;
-use dokit_object::{Context, DurableObject, Error, Result, Storage, Stub, durable_object};
+use dokit_object::{Alarm, Context, DurableObject, Error, Result, Storage, Stub, durable_object};
 use dokit_storage::{Schema, TypedStorage};
 use futures_util::{FutureExt, future::join_all};
 use rusqlite::Connection;
@@ -45,6 +45,8 @@ trait CounterApi {
     async fn commit_and_act(&mut self) -> Result<()>;
     /// The same, in a call that only reads.
     async fn look_and_act(&self) -> Result<()>;
+    /// Sets the alarm, which adds one, for now.
+    async fn add_soon(&mut self) -> Result<()>;
 }
 
 #[derive(Schema)]
@@ -125,9 +127,20 @@ impl DurableObject for Counter {
             _alive: alive,
         })
     }
+
+    async fn alarm(&mut self, _: Alarm) -> Result<()> {
+        self.add().await?;
+        Ok(())
+    }
 }
 
 impl CounterApi for Counter {
+    async fn add_soon(&mut self) -> Result<()> {
+        self.storage.set_alarm(self.ctx.now()).await?;
+        self.note(|seen| seen.ran += 1);
+        Ok(())
+    }
+
     async fn add(&mut self) -> Result<(u32, u32)> {
         self.count += 1;
         let stored = self.storage.get(Stored::COUNT).await?.unwrap_or(0) + 1;
@@ -503,6 +516,57 @@ async fn an_early_commit_waits_for_all_before_it() {
         assert_eq!(added.await.unwrap().is_err(), broken);
     }
     assert_eq!(counter.add().await.unwrap(), (4, 4));
+}
+
+#[tokio::test]
+async fn an_alarm_on_its_way_fires_when_it_is_durable_and_one_that_is_lost_does_not() {
+    let data = tempdir().unwrap();
+    let host = start(data.path());
+    let disk = Disk::of(data.path());
+    let name = "alarm";
+    let counter = counter(&host, name);
+    for (broken, count) in [(false, 2), (true, 2), (false, 4)] {
+        disk.hold();
+        let before = seen(name).ran;
+        let sent = send_adds(&counter, name, 1).await.pop().unwrap();
+        let soon = spawn({
+            let counter = counter.clone();
+            async move { counter.add_soon().await.map_err(|error| code(&error)) }
+        });
+        ran(name, before + 2).await;
+        host.alarms_settled().await;
+        assert_eq!(seen(name).ran, before + 2, "it fired before it was durable");
+        if broken {
+            disk.release_broken(0);
+        } else {
+            disk.release();
+        }
+        assert_eq!(sent.await.unwrap().is_err(), broken);
+        assert_eq!(soon.await.unwrap().is_err(), broken);
+        if broken {
+            disk.mend();
+        }
+        host.alarms_settled().await;
+        assert_eq!(counter.get().await.unwrap(), count);
+    }
+}
+
+#[tokio::test]
+async fn a_caller_that_waits_no_longer_for_the_disk_is_told_so_and_the_call_stands() {
+    let data = tempdir().unwrap();
+    let host = start(data.path());
+    let disk = Disk::of(data.path());
+    let name = "impatient";
+    let counter = counter(&host, name);
+    disk.hold();
+    let impatient = counter.with_deadline(Duration::from_millis(50));
+    let error = impatient.add().await.unwrap_err();
+    assert_eq!(code(&error), "deadline_exceeded");
+    assert!(error.may_have_run());
+    disk.release();
+    // One, unless the machine was so slow that it came too late to run at all.
+    let stands = u32::try_from(seen(name).ran).unwrap();
+    assert_eq!(counter.add().await.unwrap(), (stands + 1, stands + 1));
 }
 
 #[tokio::test]
