@@ -92,10 +92,6 @@ impl Batch {
     /// What it says of one key: `Some(Some(_))` is a put of JSON text, `Some(None)` a delete, and
     /// `None` nothing at all, so that the store's own value shows through.
     #[must_use]
-    #[expect(
-        clippy::option_option,
-        reason = "a delete and no write at all are two things"
-    )]
     pub fn written(&self, key: &str) -> Option<Option<&str>> {
         match self.writes.get(key) {
             Some(written) => Some(written.as_deref()),

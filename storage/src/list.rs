@@ -236,6 +236,21 @@ mod tests {
     }
 
     #[test]
+    fn a_range_contains_what_lies_between_its_bounds() {
+        let mut range = KeyRange::default();
+        assert!(range.contains(""));
+        range.start = "b".to_owned();
+        range.end = Some("d".to_owned());
+        let found: Vec<_> = ["a", "b", "cc", "d"]
+            .into_iter()
+            .filter(|key| range.contains(key))
+            .collect();
+        assert_eq!(found, ["b", "cc"]);
+        range.end = Some("a".to_owned());
+        assert!(!range.contains("b"));
+    }
+
+    #[test]
     fn contradicting_options_are_refused() {
         let both = ListOptions::new().start("a").start_after("b").to_range();
         assert_eq!(
