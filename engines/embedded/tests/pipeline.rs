@@ -35,6 +35,8 @@ use tokio::task::{JoinHandle, spawn, yield_now};
 trait CounterApi {
     /// Adds one, in storage and in memory, and gives both.
     async fn add(&mut self) -> Result<(u32, u32)>;
+    /// Adds one, and writes what the disk may be made to refuse.
+    async fn add_poison(&mut self) -> Result<()>;
     /// Adds one, and fails.
     async fn add_and_fail(&mut self) -> Result<()>;
     /// The count, in a call that runs alone.
@@ -52,6 +54,7 @@ trait CounterApi {
 #[derive(Schema)]
 struct Stored {
     count: u32,
+    poison: u32,
 }
 
 #[derive(Debug)]
@@ -147,6 +150,12 @@ impl CounterApi for Counter {
         self.storage.put(Stored::COUNT, &stored).await?;
         self.note(|seen| seen.ran += 1);
         Ok((self.count, stored))
+    }
+
+    async fn add_poison(&mut self) -> Result<()> {
+        self.storage.put(Stored::POISON, &1_000_000).await?;
+        self.add().await?;
+        Ok(())
     }
 
     async fn add_and_fail(&mut self) -> Result<()> {
@@ -379,6 +388,44 @@ async fn a_failed_commit_fails_those_that_depend_on_it_and_none_before() {
     host.shutdown().await;
     let host = start(data.path());
     assert_eq!(self::counter(&host, name).get().await.unwrap(), 10);
+}
+
+/// The writes of the later calls could be written by themselves, but must not be.
+#[tokio::test]
+async fn nothing_is_written_that_was_built_on_a_commit_that_failed() {
+    let data = tempdir().unwrap();
+    let host = start(data.path());
+    let disk = Disk::of(data.path());
+    let (name, other_name) = ("poisoned", "writer's last");
+    let (counter, other) = (counter(&host, name), counter(&host, other_name));
+    // The poison is the first of its group, in its middle, or alone.
+    for before in [0, 1, 5] {
+        disk.hold();
+        let start = disk.largest_count();
+        let good = send_adds(&counter, name, before).await;
+        let ran_before = seen(name).ran;
+        let poisoned = spawn({
+            let counter = counter.clone();
+            async move { code(&counter.add_poison().await.unwrap_err()) }
+        });
+        ran(name, ran_before + 1).await;
+        let lost = send_adds(&counter, name, 10).await;
+        disk.release_broken(1_000_000);
+        assert_eq!(poisoned.await.unwrap(), "commit_failed");
+        for call in good {
+            call.await.unwrap().unwrap();
+        }
+        for call in lost {
+            assert_eq!(call.await.unwrap().unwrap_err(), "commit_failed");
+        }
+        // The writer has come past all of them.
+        other.add().await.unwrap();
+        let left = start + u32::try_from(before).unwrap();
+        assert_eq!(disk.largest_count(), left.max(other.get().await.unwrap()));
+        assert_eq!(counter.get().await.unwrap(), left);
+        disk.mend();
+        assert_eq!(counter.add().await.unwrap(), (left + 1, left + 1));
+    }
 }
 
 #[tokio::test]
