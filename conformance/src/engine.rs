@@ -122,6 +122,7 @@ macro_rules! for_each_engine_case {
             an_early_commit_stays_when_the_call_fails,
             an_alarm_is_part_of_the_call,
             a_failed_commit_fails_the_call_and_is_forgotten,
+            what_was_answered_while_the_disk_broke_is_what_is_there,
             an_alarm_fires_at_its_time_and_not_before,
             an_alarm_that_fell_due_while_nothing_ran_fires_after_the_start,
             a_later_alarm_replaces_an_earlier_one,
@@ -253,6 +254,35 @@ pub async fn a_failed_commit_fails_the_call_and_is_forgotten<E: Engine>(session:
     session.engine.crash().await;
     let (memory, disk): (u64, u64) = session.call("a", "remembered", json!([])).await;
     assert_eq!((memory, disk), (3, 3));
+}
+
+/// Promises 3 and 4, for calls that follow each other.
+pub async fn what_was_answered_while_the_disk_broke_is_what_is_there<E: Engine>(
+    session: &mut Session<E>,
+) {
+    let mut answered = Vec::new();
+    for _ in 0..3 {
+        let calls = (0..20).map(|_| session.try_call::<u64>("a", "increment", [1]));
+        let (answers, ()) = join(join_all(calls), session.engine.break_disk()).await;
+        for answer in answers {
+            match answer {
+                Ok(count) => answered.push(count),
+                Err((status, body)) => {
+                    assert_eq!((status, &body["code"]), (500, &json!("commit_failed")));
+                }
+            }
+        }
+        let seen = session.get("count").await;
+        session.engine.mend_disk().await;
+        let there = u64::try_from(answered.len()).unwrap();
+        assert_eq!(seen.unwrap_or(0), there);
+        answered.push(session.call("a", "increment", [1]).await);
+    }
+    answered.sort_unstable();
+    let there = u64::try_from(answered.len()).unwrap();
+    assert_eq!(answered, (1..=there).collect::<Vec<_>>());
+    session.engine.crash().await;
+    assert_eq!(session.get("count").await, Some(there));
 }
 
 /// Promise 5.

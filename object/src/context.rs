@@ -87,9 +87,10 @@ impl Context {
         self.inner.surroundings.clock.now()
     }
 
-    /// Makes durable what the running call has written so far, before it acts on the outside world.
-    /// If the call fails later, that much of it remains. In a call that takes `&self` there is
-    /// nothing to commit.
+    /// Makes durable what the running call has written so far, before it acts on the outside world,
+    /// and waits until what earlier calls wrote is durable too: the next call may start before that.
+    /// If the call fails later, that much of it remains. A call that takes `&self` has written
+    /// nothing, but may have read what is still on its way to the disk.
     ///
     /// # Errors
     ///

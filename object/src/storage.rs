@@ -105,7 +105,7 @@ impl Storage {
 
     /// Makes durable what the running call has written so far.
     pub(crate) async fn commit_now(&self) -> Result<()> {
-        let batch = {
+        let (batch, writing) = {
             let mut call = self.call();
             if call.failed.is_some() || call.committing {
                 return Err(Error::Refused {
@@ -124,10 +124,11 @@ impl Storage {
                 }
                 batch.keep_alarm();
             }
-            batch
+            (batch, call.mode != Mode::Reading)
         };
-        if batch.is_empty() {
-            return Ok(());
+        if !writing {
+            // There is nothing to write, but what was read may not be durable yet.
+            return self.shared.below.0.commit(batch).await;
         }
         // Until it is known to be durable it may not be: the call may stop waiting for it.
         self.call().committing = true;

@@ -89,6 +89,16 @@ impl Batch {
             .map(|(key, value)| (key.as_str(), value.as_deref()))
     }
 
+    /// What it says of one key: `Some(Some(_))` is a put of JSON text, `Some(None)` a delete, and
+    /// `None` nothing at all, so that the store's own value shows through.
+    #[must_use]
+    pub fn written(&self, key: &str) -> Option<Option<&str>> {
+        match self.writes.get(key) {
+            Some(written) => Some(written.as_deref()),
+            None => self.delete_all.then_some(None),
+        }
+    }
+
     /// What happens to the alarm.
     #[must_use]
     pub fn alarm(&self) -> AlarmChange {
@@ -106,9 +116,8 @@ impl Batch {
     /// This and its two siblings are all that it takes to show uncommitted writes to reads; a
     /// [`Transaction`](crate::Transaction) and an object's storage are made of them.
     pub async fn get_over<T: Store>(&self, store: &T, key: &str) -> Result<Option<String>> {
-        match self.writes.get(key) {
-            Some(written) => Ok(written.clone()),
-            None if self.delete_all => Ok(None),
+        match self.written(key) {
+            Some(written) => Ok(written.map(str::to_owned)),
             None => store.get(key).await,
         }
     }

@@ -195,6 +195,12 @@ impl KeyRange {
         parts.into_iter().filter(|part| !part.is_empty())
     }
 
+    /// Whether a key is between its bounds.
+    #[must_use]
+    pub fn contains(&self, key: &str) -> bool {
+        self.start.as_str() <= key && self.end.as_deref().is_none_or(|end| key < end)
+    }
+
     /// The bounds for a `BTreeMap`; an empty range gives bounds that hold nothing and never panic.
     pub(crate) fn bounds(&self) -> (Bound<&str>, Bound<&str>) {
         let start = self.start.as_str();
@@ -227,6 +233,21 @@ mod tests {
         assert_eq!(past_prefix("\u{D7FF}").as_deref(), Some("\u{E000}"));
         assert_eq!(past_prefix("\u{10FFFF}"), None);
         assert_eq!(past_prefix(""), None);
+    }
+
+    #[test]
+    fn a_range_contains_what_lies_between_its_bounds() {
+        let mut range = KeyRange::default();
+        assert!(range.contains(""));
+        range.start = "b".to_owned();
+        range.end = Some("d".to_owned());
+        let found: Vec<_> = ["a", "b", "cc", "d"]
+            .into_iter()
+            .filter(|key| range.contains(key))
+            .collect();
+        assert_eq!(found, ["b", "cc"]);
+        range.end = Some("a".to_owned());
+        assert!(!range.contains("b"));
     }
 
     #[test]

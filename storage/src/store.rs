@@ -32,7 +32,7 @@ pub trait Store: MaybeSend + MaybeSync {
     /// Checks the batch against [`limits`](Self::limits), then makes all of it take effect, or none.
     ///
     /// Once it has returned `Ok`, the store's next reads see it, and it is as durable as the store
-    /// makes things. Once it has returned an error that is not [`Error::Engine`](crate::Error::Engine),
+    /// makes things; so is all that reads saw before, which is what an empty batch is for. Once it has returned an error that is not [`Error::Engine`](crate::Error::Engine),
     /// nothing has changed.
     fn commit(&mut self, batch: Batch) -> impl Future<Output = Result<()>> + MaybeSend;
 

@@ -28,6 +28,7 @@ use crate::{
 /// | [`body_limit`](Self::body_limit) | 1 MiB |
 /// | [`deadline`](Self::deadline) | 30 s |
 /// | [`longest_deadline`](Self::longest_deadline) | 15 min |
+/// | [`sleep_after`](Self::sleep_after) | 10 s |
 /// | [`clock`](Self::clock) | the system's |
 #[must_use = "a builder does nothing until it is started"]
 pub struct Builder {
@@ -47,6 +48,7 @@ impl Builder {
                 body_limit: 1024 * 1024,
                 deadline: Duration::from_secs(30),
                 longest_deadline: Duration::from_secs(15 * 60),
+                sleep_after: Duration::from_secs(10),
                 clock: Arc::new(SystemClock),
             },
         }
@@ -92,6 +94,14 @@ impl Builder {
     /// How long a caller may ask for at most.
     pub fn longest_deadline(mut self, longest: Duration) -> Self {
         self.settings.longest_deadline = longest;
+        self
+    }
+
+    /// How long an object has had no call when it leaves memory. The next call, or its alarm, wakes it,
+    /// and nobody else can tell. At zero it leaves as soon as nothing waits for it. This is by the
+    /// runtime's time, not by the host's clock.
+    pub fn sleep_after(mut self, idle: Duration) -> Self {
+        self.settings.sleep_after = idle;
         self
     }
 

@@ -41,6 +41,7 @@ pub(crate) struct Settings {
     pub(crate) body_limit: usize,
     pub(crate) deadline: Duration,
     pub(crate) longest_deadline: Duration,
+    pub(crate) sleep_after: Duration,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -144,12 +145,12 @@ impl Engine {
         self.types.get(namespace).copied()
     }
 
-    /// The store of an object, and its id with its name.
+    /// The store of an object of which no other is open.
     pub(crate) fn open_store(
         &self,
         namespace: &'static str,
         id: ObjectId,
-    ) -> Result<(ObjectStore, ObjectId), DatabaseError> {
+    ) -> Result<ObjectStore, DatabaseError> {
         let database = Arc::clone(&self.database);
         ObjectStore::open(database, self.writer(), self.settings.limits, namespace, id)
     }
@@ -243,7 +244,13 @@ impl Engine {
 
     fn make_resident(&self, object_type: ObjectType, id: ObjectId) -> ResidentHandle {
         let (queue, waiting) = mpsc::channel(QUEUE);
-        let resident = Resident::new(self.own.clone(), object_type, id, waiting);
+        let resident = Resident::new(
+            self.own.clone(),
+            object_type,
+            id,
+            waiting,
+            self.settings.sleep_after,
+        );
         let mut stopping = self.stopping.subscribe();
         let task = self.runtime.spawn(async move {
             tokio::select! {
@@ -253,6 +260,24 @@ impl Engine {
             }
         });
         ResidentHandle { queue, task }
+    }
+
+    /// Takes an object out of memory, unless a call waits in its queue. Calls are put there under the
+    /// same lock, so either it is seen here, or its caller sees that the object has gone.
+    pub(crate) fn forget(
+        &self,
+        namespace: &'static str,
+        id: &ObjectId,
+        queue: &mpsc::Receiver<Message>,
+    ) -> bool {
+        let mut residents = self.residents();
+        if !queue.is_empty() {
+            return false;
+        }
+        if let Some(residents) = &mut *residents {
+            residents.remove(&(namespace, id.clone()));
+        }
+        true
     }
 
     pub(crate) async fn alarms_settled(&self) {
@@ -398,4 +423,75 @@ impl Router for Inside {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // No code of a user runs under these locks, so a poisoned one still holds whole data.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use dokit_client::{Namespace, rpc};
+    use dokit_object::{Context, DurableObject, Result, durable_object};
+    use tempfile::tempdir;
+    use tokio::task::yield_now;
+
+    use super::*;
+    use crate::Host;
+
+    #[rpc]
+    trait EchoApi {
+        async fn echo(&mut self, text: String) -> Result<String>;
+    }
+
+    struct Echo;
+
+    #[durable_object]
+    impl DurableObject for Echo {
+        type Api = EchoApiServer;
+
+        async fn new(_: Context) -> Result<Self> {
+            Ok(Self)
+        }
+    }
+
+    impl EchoApi for Echo {
+        async fn echo(&mut self, text: String) -> Result<String> {
+            Ok(text)
+        }
+    }
+
+    async fn call_fifty(host: &Host) {
+        for number in 0..50 {
+            let name = number.to_string();
+            let echo = EchoApiClient::new(host.namespace::<Echo>().get_by_name(&name));
+            assert_eq!(echo.echo(name.clone()).await.unwrap(), name);
+        }
+    }
+
+    fn in_memory(host: &Host) -> usize {
+        host.engine().residents().as_ref().map_or(0, HashMap::len)
+    }
+
+    #[tokio::test]
+    async fn an_object_that_is_asleep_has_no_task_no_queue_and_no_place_in_memory() {
+        let data = tempdir().unwrap();
+        let host = Host::builder().data(data.path()).object::<Echo>();
+        let host = host.sleep_after(Duration::ZERO).start().unwrap();
+        let tasks = || Handle::current().metrics().num_alive_tasks();
+        let before = tasks();
+        call_fifty(&host).await;
+        while in_memory(&host) > 0 || tasks() > before {
+            yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn objects_that_are_told_to_sleep_leave_memory_too() {
+        let data = tempdir().unwrap();
+        let host = Host::builder().data(data.path()).object::<Echo>();
+        let host = host.sleep_after(Duration::from_secs(3600)).start().unwrap();
+        call_fifty(&host).await;
+        assert_eq!(in_memory(&host), 50);
+        host.sleep().await;
+        while in_memory(&host) > 0 {
+            yield_now().await;
+        }
+    }
 }

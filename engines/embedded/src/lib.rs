@@ -5,6 +5,7 @@ mod clock;
 mod database;
 mod engine;
 mod error;
+mod flight;
 mod gateway;
 mod host;
 mod resident;

@@ -3,15 +3,14 @@
 use std::{future::Future, sync::Weak, time::Duration};
 
 use dokit_client::{Access, ErrorReply, ObjectId};
-use dokit_object::{Activation, Call, Chain, Context, ObjectType, Outcome, Response, fail_alarm};
-use dokit_storage::{Batch, Store};
+use dokit_object::{Activation, Call, Chain, Context, ObjectType, Response, fail_alarm};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tokio::{
     sync::{mpsc, oneshot},
     time::{Instant, timeout_at},
 };
 
-use crate::{engine::Engine, store::ObjectStore};
+use crate::{engine::Engine, flight::commit_failed, store::ObjectStore};
 
 /// How many calls wait for one object at most. One more is answered `overloaded`.
 pub(crate) const QUEUE: usize = 1024;
@@ -35,8 +34,14 @@ pub(crate) struct Envelope {
     pub(crate) deadline: Deadline,
     /// The objects that wait for this call.
     pub(crate) chain: Chain,
-    pub(crate) reply: oneshot::Sender<Result<Response, ErrorReply>>,
+    pub(crate) reply: Reply,
 }
+
+/// What a call is answered.
+pub(crate) type Answer = Result<Response, ErrorReply>;
+
+/// The way of the answer.
+pub(crate) type Reply = oneshot::Sender<Answer>;
 
 /// The moment after which a call is given up, by the machine's own time, which nobody sets back.
 #[derive(Clone, Copy, Debug)]
@@ -59,22 +64,19 @@ impl Deadline {
     }
 }
 
-/// The task of one object. It ends when its queue is closed and empty.
+/// The task of one object. It ends when the object leaves memory, or when its queue is closed and
+/// empty, and then nothing of the object is on its way to the disk any more.
 pub(crate) struct Resident {
     /// Not to be kept alive by its objects: when the host goes, their queues close, and they end.
     engine: Weak<Engine>,
     object_type: ObjectType,
     id: ObjectId,
     queue: mpsc::Receiver<Message>,
-    awake: Option<Awake>,
-    /// Whether a call was given up half way, whose commit may still be on its way to the disk.
-    in_doubt: bool,
-}
-
-/// The object in memory and its store.
-struct Awake {
-    activation: Activation,
-    store: ObjectStore,
+    activation: Option<Activation>,
+    /// It outlives an activation, so that the next one sees what is on its way, and goes when a commit
+    /// has failed.
+    store: Option<ObjectStore>,
+    sleep_after: Duration,
 }
 
 impl Resident {
@@ -83,14 +85,16 @@ impl Resident {
         object_type: ObjectType,
         id: ObjectId,
         queue: mpsc::Receiver<Message>,
+        sleep_after: Duration,
     ) -> Self {
         Self {
             engine,
             object_type,
             id,
             queue,
-            awake: None,
-            in_doubt: false,
+            activation: None,
+            store: None,
+            sleep_after,
         }
     }
 
@@ -99,19 +103,23 @@ impl Resident {
         loop {
             let message = match next.take() {
                 Some(message) => message,
-                None => match self.queue.recv().await {
+                None => match self.next().await {
                     Some(message) => message,
                     None => return,
                 },
             };
             let Message::Call(envelope) = message else {
-                self.awake = None;
+                self.activation = None;
+                if self.is_settled() && self.leave() {
+                    return;
+                }
                 continue;
             };
             if self.id.name().is_none() && envelope.id.name().is_some() {
                 // It was reached by its id until now. It wakes anew to learn its name.
                 self.id = envelope.id.clone();
-                self.awake = None;
+                self.activation = None;
+                self.store = self.store.take().map(|store| store.named(self.id.clone()));
             }
             let deadline = envelope.deadline;
             let woken = if deadline.has_passed() {
@@ -119,9 +127,17 @@ impl Resident {
             } else {
                 deadline.run(self.wake()).await
             };
-            if let Err(error) = woken.unwrap_or_else(|| Err(ErrorReply::deadline_exceeded())) {
-                self.answer(envelope.reply, Err(error));
-                continue;
+            match woken {
+                None => {
+                    let late = ErrorReply::deadline_exceeded();
+                    let _ = envelope.reply.send(Err(late));
+                    continue;
+                }
+                Some(Err(error)) => {
+                    self.answer(envelope.reply, Err(error));
+                    continue;
+                }
+                Some(Ok(())) => {}
             }
             next = match envelope.call.access() {
                 Access::Exclusive => {
@@ -133,41 +149,100 @@ impl Resident {
         }
     }
 
+    /// What comes next; none when there is nothing more to do.
+    async fn next(&mut self) -> Option<Message> {
+        let store = self.store.clone();
+        let flight = store.as_ref().map(ObjectStore::flight);
+        if let Some(flight) = flight {
+            // A call that waits in the queue still counts there.
+            flight.room().await;
+        }
+        loop {
+            let sleep_after = self.sleep_after;
+            let idle = async {
+                if let Some(flight) = flight {
+                    flight.settled().await;
+                }
+                #[expect(
+                    clippy::disallowed_methods,
+                    reason = "the time of the task, not of objects"
+                )]
+                tokio::time::sleep(sleep_after).await;
+            };
+            tokio::select! {
+                biased;
+                message = self.queue.recv() => {
+                    if message.is_none() && let Some(flight) = flight {
+                        flight.settled().await;
+                    }
+                    return message;
+                }
+                () = idle => {
+                    if self.leave() {
+                        return None;
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        let store = self.store.as_ref();
+        store.is_none_or(|store| store.flight().is_settled())
+    }
+
+    /// Leaves memory, of which nothing may be on its way to the disk. Not so when a call has come
+    /// meanwhile: then the object stays.
+    fn leave(&mut self) -> bool {
+        // The object is gone before its place is: when another is made, there is none beside it.
+        self.activation = None;
+        self.store = None;
+        match self.engine.upgrade() {
+            Some(engine) => engine.forget(self.object_type.namespace(), &self.id, &self.queue),
+            None => true,
+        }
+    }
+
     /// Wakes the object, unless it is awake.
     async fn wake(&mut self) -> Result<(), ErrorReply> {
-        if self.awake.is_some() {
+        if self
+            .store
+            .as_ref()
+            .is_some_and(|store| store.flight().has_failed())
+        {
+            self.activation = None;
+            self.store = None;
+        }
+        if self.activation.is_some() {
             return Ok(());
         }
         let engine = self.engine.upgrade();
         let engine = engine.ok_or_else(ErrorReply::shutting_down)?;
-        if self.in_doubt {
-            engine.writer().barrier().await;
-            self.in_doubt = false;
-        }
-        let (store, id) = engine
-            .open_store(self.object_type.namespace(), self.id.clone())
-            .map_err(|error| ErrorReply::internal(&error))?;
-        self.id = id.clone();
+        let store = match &self.store {
+            Some(store) => store.clone(),
+            None => engine
+                .open_store(self.object_type.namespace(), self.id.clone())
+                .map_err(|error| ErrorReply::internal(&error))?,
+        };
+        self.id = store.id().clone();
+        self.store = Some(store.clone());
         let ctx = Context::new(
-            id,
+            self.id.clone(),
             store.clone(),
             self.object_type.handlers().alarm,
             engine.surroundings(),
         );
         drop(engine);
-        // Until all of this is done, it may be given up with a commit under way.
-        self.in_doubt = true;
         let (activation, writes) = self.object_type.wake(ctx).await?;
-        let mut awake = Awake { activation, store };
-        awake.commit(writes).await?;
-        self.in_doubt = false;
-        self.awake = Some(awake);
+        store.send(writes).map_err(|error| commit_failed(&error))?;
+        self.activation = Some(activation);
         Ok(())
     }
 
-    /// Runs a call alone, commits what it wrote, and only then answers.
+    /// Runs a call alone and sends what it wrote on its way. The answer leaves when that is durable,
+    /// and all before it.
     async fn exclusive(&mut self, envelope: Envelope) {
-        let Some(awake) = &mut self.awake else {
+        let (Some(activation), Some(store)) = (&mut self.activation, &self.store) else {
             return;
         };
         let Envelope {
@@ -180,54 +255,44 @@ impl Resident {
         let is_alarm = matches!(call, Call::Alarm);
         let run = chain
             .with(self.id.clone())
-            .scope(awake.activation.exclusive(call));
-        let outcome = deadline.run(run).await;
-        let (answer, reset) = match outcome {
-            None => {
-                // Dropped half way: nothing of it remains, in memory neither, but what it committed.
-                self.in_doubt = true;
-                if is_alarm {
-                    self.give_up_alarm().await;
-                }
-                (Err(ErrorReply::deadline_exceeded()), true)
+            .scope(activation.exclusive(call));
+        let Some(outcome) = deadline.run(run).await else {
+            // Dropped half way: nothing of it remains, in memory neither, but what it committed.
+            self.activation = None;
+            if is_alarm {
+                self.give_up_alarm().await;
             }
-            Some(Outcome {
-                reply,
-                writes,
-                reset,
-                ..
-            }) => match awake.commit(writes).await {
-                Ok(()) => (reply, reset),
-                Err(failed) => (Err(failed), true),
-            },
+            return self.answer(reply, Err(ErrorReply::deadline_exceeded()));
+        };
+        let (answer, reset) = match store.send(outcome.writes) {
+            Ok(_) => (outcome.reply, outcome.reset),
+            Err(error) => (Err(commit_failed(&error)), true),
         };
         if reset {
-            self.awake = None;
+            self.activation = None;
         }
         self.answer(reply, answer);
     }
 
     /// Counts an alarm whose handler took too long as one that failed.
-    async fn give_up_alarm(&mut self) {
-        let Some(engine) = self.engine.upgrade() else {
+    async fn give_up_alarm(&self) {
+        let (Some(engine), Some(store)) = (self.engine.upgrade(), &self.store) else {
             return;
         };
         let now = engine.clock().now();
         drop(engine);
-        let Some(awake) = &mut self.awake else {
-            return;
-        };
-        let failed = fail_alarm(&awake.store, now, "the alarm's handler took too long").await;
+        let failed = fail_alarm(store, now, "the alarm's handler took too long").await;
         if let Ok(Some(writes)) = failed {
             // Where this cannot be written either, the alarm is still there.
-            let _ = awake.commit(writes).await;
+            let _ = store.send(writes);
         }
     }
 
     /// Runs a call that only reads, and others of the kind beside it as they come. Gives back what
     /// else came and ended this.
     async fn shared(&mut self, first: Envelope) -> Option<Message> {
-        let activation = &self.awake.as_ref()?.activation;
+        let activation = self.activation.as_ref()?;
+        let flight = self.store.as_ref()?.flight();
         let id = &self.id;
         let read = |envelope: Envelope| async move {
             let Envelope {
@@ -257,10 +322,14 @@ impl Resident {
                     reset |= dirty;
                     self.answer(reply, answer);
                 }
+                // Answers that wait for the disk are bounded, too.
+                () = flight.room(), if !flight.has_room() => {}
                 message = self.queue.recv(),
-                    if open && next.is_none() && !reset && running.len() < QUEUE => match message {
+                    if open && next.is_none() && !reset
+                        && running.len() < QUEUE && flight.has_room() => match message {
+                    // One that comes after a failure is not to see what has failed.
                     Some(Message::Call(envelope))
-                        if envelope.call.access() == Access::Shared =>
+                        if envelope.call.access() == Access::Shared && !flight.has_failed() =>
                     {
                         running.push(read(*envelope));
                     }
@@ -273,16 +342,13 @@ impl Resident {
         }
         drop(running);
         if reset {
-            self.awake = None;
+            self.activation = None;
         }
         next
     }
 
-    fn answer(
-        &self,
-        reply: oneshot::Sender<Result<Response, ErrorReply>>,
-        answer: Result<Response, ErrorReply>,
-    ) {
+    /// Answers, once all that the call may have seen is durable.
+    fn answer(&self, reply: Reply, answer: Answer) {
         if let Err(ErrorReply { log: Some(log), .. }) = &answer {
             tracing::error!(
                 namespace = self.object_type.namespace(),
@@ -291,22 +357,10 @@ impl Resident {
                 "{log}"
             );
         }
-        // The caller may have gone; the call has happened all the same.
-        let _ = reply.send(answer);
-    }
-}
-
-impl Awake {
-    /// Makes the writes of a call durable.
-    async fn commit(&mut self, writes: Batch) -> Result<(), ErrorReply> {
-        if writes.is_empty() {
-            return Ok(());
+        match &self.store {
+            Some(store) => store.flight().answer(reply, answer),
+            // It could not even be opened.
+            None => drop(reply.send(answer)),
         }
-        self.store.commit(writes).await.map_err(|error| {
-            let mut failed = ErrorReply::commit_failed();
-            let cause = std::error::Error::source(&error).map(ToString::to_string);
-            failed.log = Some(format!("{error}: {}", cause.unwrap_or_default()));
-            failed
-        })
     }
 }

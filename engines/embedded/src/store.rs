@@ -1,50 +1,46 @@
-use std::sync::{
-    Arc, OnceLock,
-    atomic::{AtomicBool, Ordering},
-};
+use std::sync::Arc;
 
 use dokit_client::ObjectId;
-use dokit_storage::{Batch, Error, KeyRange, Limits, Result, Store, Timestamp};
+use dokit_storage::{AlarmChange, Batch, Error, KeyRange, Limits, Result, Store, Timestamp};
 
 use crate::{
     database::{Database, Object},
     error::DatabaseError,
+    flight::Flight,
     writer::Writer,
 };
 
-/// One object's part of the shared database.
+/// One object's part of the shared database, with what is on its way there lying over it.
 #[derive(Clone, Debug)]
 pub(crate) struct ObjectStore {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Inner {
     database: Arc<Database>,
     writer: Writer,
     limits: Limits,
     namespace: &'static str,
     id: ObjectId,
-    /// The object's row. An object that has written nothing has none, and reads as empty.
-    object: OnceLock<Object>,
-    /// Whether the row does not have the name yet, because the object was reached by its id before.
-    nameless: AtomicBool,
+    flight: Arc<Flight>,
 }
 
 impl ObjectStore {
-    /// The store of an object, and its id with the name that it is known by.
+    /// The store of an object of which nothing is on its way. It knows the object by its name, where
+    /// the database has that.
     pub(crate) fn open(
         database: Arc<Database>,
         writer: Writer,
         limits: Limits,
         namespace: &'static str,
         id: ObjectId,
-    ) -> Result<(Self, ObjectId), DatabaseError> {
-        let object = OnceLock::new();
+    ) -> Result<Self, DatabaseError> {
         let mut id = id;
         let mut nameless = false;
-        if let Some((row, name)) = database.find(namespace, &id)? {
-            let _ = object.set(row);
+        let mut row = None;
+        if let Some((found, name)) = database.find(namespace, &id)? {
+            row = Some(found);
             match name {
                 Some(name) => id = ObjectId::from_name(namespace, &name),
                 None => nameless = id.name().is_some(),
@@ -55,61 +51,129 @@ impl ObjectStore {
             writer,
             limits,
             namespace,
-            id: id.clone(),
-            object,
-            nameless: AtomicBool::new(nameless),
+            id,
+            flight: Arc::new(Flight::new(row, nameless)),
         };
-        let store = Self {
+        Ok(Self {
             inner: Arc::new(inner),
-        };
-        Ok((store, id))
+        })
     }
 
+    /// The same store of the object that is known by its name now.
+    pub(crate) fn named(&self, id: ObjectId) -> Self {
+        self.inner.flight.named();
+        let inner = Inner {
+            id,
+            ..(*self.inner).clone()
+        };
+        Self {
+            inner: Arc::new(inner),
+        }
+    }
+
+    pub(crate) fn id(&self) -> &ObjectId {
+        &self.inner.id
+    }
+
+    /// What is on its way.
+    pub(crate) fn flight(&self) -> &Flight {
+        &self.inner.flight
+    }
+
+    /// Sends a batch on its way: reads see it from now on. Gives its number in the flight; an empty
+    /// batch is as durable as the one before it.
+    pub(crate) fn send(&self, batch: Batch) -> Result<u64> {
+        let inner = &self.inner;
+        if batch.is_empty() {
+            return Ok(inner.flight.sent());
+        }
+        inner.limits.check(&batch)?;
+        let id = inner.id.clone();
+        let sent = inner.writer.send(inner.namespace, id, batch, &inner.flight);
+        sent.map_err(|error| Error::engine("commit", error))
+    }
+
+    /// Reads what is durable in a row. An object that has written nothing has none, and reads as
+    /// empty.
     fn read<R: Default>(
         &self,
         operation: &'static str,
+        row: Option<Object>,
         read: impl FnOnce(&Database, Object) -> Result<R, DatabaseError>,
     ) -> Result<R> {
-        match self.inner.object.get() {
-            Some(object) => {
-                read(&self.inner.database, *object).map_err(|error| Error::engine(operation, error))
-            }
-            None => Ok(R::default()),
-        }
+        let found = row.map(|row| read(&self.inner.database, row));
+        let found = found.transpose();
+        found
+            .map(Option::unwrap_or_default)
+            .map_err(|error| Error::engine(operation, error))
     }
 }
 
+// What is on its way is looked at before the database. A batch that lands in between is seen twice,
+// which is no harm; the other way round it would not be seen at all.
 impl Store for ObjectStore {
     async fn get(&self, key: &str) -> Result<Option<String>> {
-        self.read("read", |database, object| database.get(object, key))
+        let written = |batch: &Batch| batch.written(key).map(|value| value.map(str::to_owned));
+        match self.flight().find(written) {
+            Ok(value) => Ok(value),
+            Err(row) => Durable { store: self, row }.get(key).await,
+        }
     }
 
     async fn list(&self, range: &KeyRange) -> Result<Vec<(String, String)>> {
-        self.read("list", |database, object| database.list(object, range))
+        let (over, row) = self.flight().view(range);
+        over.list_over(&Durable { store: self, row }, range).await
     }
 
     async fn alarm(&self) -> Result<Option<Timestamp>> {
-        self.read("read the alarm", Database::alarm)
+        let change = |batch: &Batch| match batch.alarm() {
+            AlarmChange::Keep => None,
+            AlarmChange::Set(at) => Some(Some(at)),
+            AlarmChange::Delete => Some(None),
+        };
+        match self.flight().find(change) {
+            Ok(alarm) => Ok(alarm),
+            Err(row) => Durable { store: self, row }.alarm().await,
+        }
     }
 
     async fn commit(&mut self, batch: Batch) -> Result<()> {
-        let inner = &self.inner;
-        inner.limits.check(&batch)?;
-        let known = inner.object.get().copied();
-        // Without the row, the commit looks it up by the id and writes the name there.
-        let known = known.filter(|_| !inner.nameless.load(Ordering::Relaxed));
-        let committed = inner
-            .writer
-            .commit(inner.namespace, inner.id.clone(), known, batch)
-            .await;
-        let object = committed.map_err(|error| Error::engine("commit", error))?;
-        let _ = inner.object.set(object);
-        inner.nameless.store(false, Ordering::Relaxed);
-        Ok(())
+        let number = self.send(batch)?;
+        let durable = self.flight().durable(number).await;
+        durable.map_err(|error| Error::engine("commit", error))
     }
 
     fn limits(&self) -> Limits {
         self.inner.limits
+    }
+}
+
+/// What is durable of an object, below what is on its way.
+struct Durable<'a> {
+    store: &'a ObjectStore,
+    row: Option<Object>,
+}
+
+impl Store for Durable<'_> {
+    async fn get(&self, key: &str) -> Result<Option<String>> {
+        let get = |database: &Database, row| database.get(row, key);
+        self.store.read("read", self.row, get)
+    }
+
+    async fn list(&self, range: &KeyRange) -> Result<Vec<(String, String)>> {
+        let list = |database: &Database, row| database.list(row, range);
+        self.store.read("list", self.row, list)
+    }
+
+    async fn alarm(&self) -> Result<Option<Timestamp>> {
+        self.store.read("read the alarm", self.row, Database::alarm)
+    }
+
+    async fn commit(&mut self, _: Batch) -> Result<()> {
+        Err(Error::Refused {
+            operation: "write",
+            reason: "what is durable is only read",
+        })
     }
 }
 
@@ -118,7 +182,9 @@ mod tests {
     use std::{cell::RefCell, thread::JoinHandle};
 
     use dokit_conformance::store::{run_all, run_all_durable};
+    use dokit_storage::Memory;
     use futures_executor::block_on;
+    use rusqlite::Connection;
     use tempfile::{TempDir, tempdir};
 
     use super::*;
@@ -170,7 +236,7 @@ mod tests {
             } = open.as_ref().unwrap();
             let (database, writer) = (Arc::clone(database), writer.clone());
             let store = ObjectStore::open(database, writer, Limits::default(), "test", id);
-            store.unwrap().0
+            store.unwrap()
         }
 
         fn fresh(&self) -> ObjectStore {
@@ -197,5 +263,97 @@ mod tests {
                 folder.object(id)
             },
         ));
+    }
+
+    /// Random batches, from a seed that the test names.
+    struct Random(u64);
+
+    impl Random {
+        fn below(&mut self, bound: u64) -> u64 {
+            // Knuth's generator, of which the upper bits are good enough here.
+            self.0 = self
+                .0
+                .wrapping_mul(6_364_136_223_846_793_005)
+                .wrapping_add(1_442_695_040_888_963_407);
+            (self.0 >> 33) % bound
+        }
+
+        fn batch(&mut self) -> Batch {
+            let mut batch = Batch::new();
+            for _ in 0..=self.below(3) {
+                let key = format!("k{}", self.below(6));
+                match self.below(12) {
+                    0 => batch.delete_all(),
+                    1 => batch.delete_alarm(),
+                    2 => batch.set_alarm(Timestamp::from_millis(1 + self.below(9).cast_signed())),
+                    3..6 => batch.delete(key),
+                    _ => batch.put(key, self.below(100).to_string()),
+                }
+            }
+            batch
+        }
+
+        fn range(&mut self) -> KeyRange {
+            let mut range = KeyRange::default();
+            if self.below(2) == 0 {
+                range.start = format!("k{}", self.below(6));
+            }
+            range.end = (self.below(2) == 0).then(|| format!("k{}", self.below(8)));
+            range.limit = (self.below(2) == 0)
+                .then(|| usize::try_from(self.below(4)).expect("it is below 4"));
+            range.reverse = self.below(2) == 0;
+            range
+        }
+    }
+
+    #[test]
+    fn what_is_on_its_way_reads_as_if_it_were_durable() {
+        let folder = Folder::new();
+        let disk = Connection::open(folder.path.path().join("objects.sqlite")).unwrap();
+        disk.busy_timeout(std::time::Duration::from_secs(10))
+            .unwrap();
+        for seed in 0..40 {
+            let mut random = Random(seed);
+            let store = folder.fresh();
+            let mut model = Memory::new();
+            for _ in 0..4 {
+                disk.execute_batch("BEGIN IMMEDIATE").unwrap();
+                for _ in 0..10 {
+                    let batch = random.batch();
+                    block_on(model.commit(batch.clone())).unwrap();
+                    store.send(batch).unwrap();
+                    let range = random.range();
+                    let key = format!("k{}", random.below(6));
+                    block_on(async {
+                        assert_eq!(
+                            store.get(&key).await.unwrap(),
+                            model.get(&key).await.unwrap()
+                        );
+                        assert_eq!(
+                            store.list(&range).await.unwrap(),
+                            model.list(&range).await.unwrap()
+                        );
+                        assert_eq!(store.alarm().await.unwrap(), model.alarm().await.unwrap());
+                    });
+                }
+                disk.execute_batch("ROLLBACK").unwrap();
+                if random.below(2) == 0 {
+                    block_on(store.flight().settled());
+                }
+            }
+            block_on(store.flight().settled());
+            let reopened = folder.object(store.id().clone());
+            block_on(async {
+                let all = KeyRange::default();
+                assert_eq!(
+                    reopened.list(&all).await.unwrap(),
+                    model.list(&all).await.unwrap()
+                );
+                assert_eq!(
+                    reopened.alarm().await.unwrap(),
+                    model.alarm().await.unwrap()
+                );
+            });
+        }
     }
 }

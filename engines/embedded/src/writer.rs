@@ -1,18 +1,24 @@
 //! Group commit: one thread takes all commits that are waiting and makes them durable with one sync.
 
 use std::{
-    sync::mpsc::{self, Receiver, Sender},
+    borrow::Cow,
+    collections::HashMap,
+    slice,
+    sync::{
+        Arc,
+        mpsc::{self, Receiver, Sender},
+    },
     thread::{self, JoinHandle},
 };
 
 use dokit_client::ObjectId;
 use dokit_storage::{AlarmChange, Batch, Timestamp};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
-use tokio::sync::oneshot;
 
 use crate::{
     database::{Object, apply},
     error::DatabaseError,
+    flight::Flight,
 };
 
 /// How many commits one group takes at most, so that the first of them does not wait for ever.
@@ -20,21 +26,26 @@ const GROUP: usize = 1024;
 
 /// One object's batch on its way to the disk.
 #[derive(Debug)]
-pub(crate) struct Commit {
-    pub(crate) namespace: &'static str,
-    pub(crate) id: ObjectId,
-    /// The object's row, where it has one.
-    pub(crate) object: Option<Object>,
-    pub(crate) batch: Batch,
-    /// Told the object's row once the batch is on disk.
-    pub(crate) done: oneshot::Sender<Result<Object, DatabaseError>>,
+struct Commit {
+    namespace: &'static str,
+    id: ObjectId,
+    batch: Arc<Batch>,
+    /// Whom to tell; none once somebody else sees to that.
+    flight: Option<Arc<Flight>>,
+}
+
+impl Drop for Commit {
+    fn drop(&mut self) {
+        // The writer has ended, and this was still in its queue.
+        if let Some(flight) = self.flight.take() {
+            flight.fail(&closed());
+        }
+    }
 }
 
 #[derive(Debug)]
 enum Message {
     Commit(Commit),
-    /// Tells when all that was sent before is done, one way or the other.
-    Barrier(oneshot::Sender<()>),
     Stop,
 }
 
@@ -59,35 +70,32 @@ impl Writer {
         (Self { queue }, thread)
     }
 
-    /// Makes a batch durable. Once it has returned `Ok`, every read sees it, also after a crash.
-    pub(crate) async fn commit(
+    /// Puts a batch into the queue, and into its object's flight, which tells what becomes of it.
+    /// Gives its number there.
+    pub(crate) fn send(
         &self,
         namespace: &'static str,
         id: ObjectId,
-        object: Option<Object>,
         batch: Batch,
-    ) -> Result<Object, DatabaseError> {
-        let (done, result) = oneshot::channel();
-        let commit = Commit {
+        flight: &Arc<Flight>,
+    ) -> Result<u64, DatabaseError> {
+        let batch = Arc::new(batch);
+        let mut commit = Commit {
             namespace,
             id,
-            object,
-            batch,
-            done,
+            batch: Arc::clone(&batch),
+            flight: None,
         };
-        let gone = || DatabaseError::new("the store is closed");
-        self.queue
-            .send(Message::Commit(commit))
-            .map_err(|_| gone())?;
-        result.await.map_err(|_| gone())?
-    }
-
-    /// Returns when all commits that were sent before are done, one way or the other.
-    pub(crate) async fn barrier(&self) {
-        let (done, reached) = oneshot::channel();
-        // A writer that has ended has nothing left to do.
-        let _ = self.queue.send(Message::Barrier(done));
-        let _ = reached.await;
+        flight.send(batch, || {
+            commit.flight = Some(Arc::clone(flight));
+            self.queue.send(Message::Commit(commit)).map_err(|refused| {
+                if let Message::Commit(mut commit) = refused.0 {
+                    // The flight has not taken it, and hears of it from us.
+                    commit.flight = None;
+                }
+                closed()
+            })
+        })
     }
 
     /// Has the writer end. Commits that come after this fail.
@@ -97,43 +105,134 @@ impl Writer {
     }
 }
 
+fn closed() -> DatabaseError {
+    DatabaseError::new("the store is closed")
+}
+
 fn write_groups(
     mut connection: Connection,
     waiting: &Receiver<Message>,
     alarm_set: &impl Fn(Timestamp),
 ) {
-    let mut next = None;
-    while let Some(message) = next.take().or_else(|| waiting.recv().ok()) {
-        let first = match message {
-            Message::Commit(commit) => commit,
-            Message::Barrier(done) => {
-                // Who asked may have gone.
-                let _ = done.send(());
-                continue;
-            }
-            Message::Stop => return,
-        };
+    let mut stopped = false;
+    while !stopped && let Ok(Message::Commit(first)) = waiting.recv() {
         let mut group = vec![first];
-        while group.len() < GROUP && next.is_none() {
+        while group.len() < GROUP && !stopped {
             match waiting.try_recv() {
                 Ok(Message::Commit(commit)) => group.push(commit),
-                Ok(other) => next = Some(other),
+                Ok(Message::Stop) => stopped = true,
                 Err(_) => break,
             }
         }
-        match write(&mut connection, &group) {
-            Ok(objects) => answer(group, objects, alarm_set),
-            // One bad batch does not spoil the others: each goes alone.
-            Err(error) if group.len() > 1 && is_of_one_batch(&error) => {
-                for commit in group {
-                    match write(&mut connection, std::slice::from_ref(&commit)) {
-                        Ok(objects) => answer(vec![commit], objects, alarm_set),
-                        Err(error) => refuse(commit, &error),
-                    }
+        let parts = by_object(group);
+        match write(&mut connection, &parts) {
+            Ok(rows) => landed(parts, rows, alarm_set),
+            // One bad batch does not spoil the others.
+            Err(error) if is_of_one_batch(&error) => {
+                for part in parts {
+                    write_apart(&mut connection, part, alarm_set);
                 }
             }
-            Err(error) => group.into_iter().for_each(|commit| refuse(commit, &error)),
+            Err(error) => parts.iter().for_each(|part| part.fail(&error)),
         }
+    }
+}
+
+/// The commits of one object in a group, in their order: they are written as one.
+#[derive(Debug)]
+struct Part {
+    flight: Arc<Flight>,
+    commits: Vec<Commit>,
+}
+
+impl Drop for Part {
+    fn drop(&mut self) {
+        // The writer has panicked; or it has said so already, and this changes nothing.
+        if !self.commits.is_empty() {
+            self.flight.fail(&closed());
+        }
+    }
+}
+
+impl Part {
+    /// What the commits do together.
+    fn batch(&self) -> Cow<'_, Batch> {
+        let (first, later) = self.commits.split_first().expect("a part has commits");
+        let mut batch = Cow::Borrowed(&*first.batch);
+        for commit in later {
+            batch.to_mut().merge((*commit.batch).clone());
+        }
+        batch
+    }
+
+    /// The last commit, which knows the object's name if one does.
+    fn last(&self) -> &Commit {
+        self.commits.last().expect("a part has commits")
+    }
+
+    fn landed(mut self, row: Object, alarm_set: &impl Fn(Timestamp)) {
+        let named = self.last().id.name().is_some();
+        let commits = std::mem::take(&mut self.commits);
+        for commit in &commits {
+            if let AlarmChange::Set(at) = commit.batch.alarm() {
+                alarm_set(at);
+            }
+        }
+        self.flight.landed(commits.len(), row, named);
+    }
+
+    fn fail(&self, error: &rusqlite::Error) {
+        let Commit { namespace, id, .. } = self.last();
+        // Once here, however many calls it fails.
+        tracing::error!(namespace, %id, name = id.name(), "commit: {error}");
+        self.flight.fail(&DatabaseError::sqlite(error));
+    }
+}
+
+/// Sorts a group by object. What was sent after a batch that failed is left out: it builds on what is
+/// no more, and its calls have been answered.
+fn by_object(group: Vec<Commit>) -> Vec<Part> {
+    let mut parts: Vec<Part> = Vec::new();
+    let mut places = HashMap::new();
+    for mut commit in group {
+        let Some(flight) = commit.flight.take() else {
+            continue;
+        };
+        let place = *places.entry(Arc::as_ptr(&flight)).or_insert(parts.len());
+        if place == parts.len() {
+            parts.push(Part {
+                flight,
+                commits: Vec::new(),
+            });
+        }
+        parts[place].commits.push(commit);
+    }
+    parts.retain(|part| !part.flight.has_failed());
+    parts
+}
+
+fn landed(parts: Vec<Part>, rows: Vec<Object>, alarm_set: &impl Fn(Timestamp)) {
+    for (part, row) in parts.into_iter().zip(rows) {
+        part.landed(row, alarm_set);
+    }
+}
+
+/// Writes one object's commits: together, or else each by itself up to the first that is bad.
+fn write_apart(connection: &mut Connection, mut part: Part, alarm_set: &impl Fn(Timestamp)) {
+    match write(connection, slice::from_ref(&part)) {
+        Ok(rows) => landed(vec![part], rows, alarm_set),
+        Err(error) if part.commits.len() > 1 && is_of_one_batch(&error) => {
+            for commit in std::mem::take(&mut part.commits) {
+                let flight = Arc::clone(&part.flight);
+                let commits = vec![commit];
+                let one = vec![Part { flight, commits }];
+                match write(connection, &one) {
+                    Ok(rows) => landed(one, rows, alarm_set),
+                    Err(error) => return one.iter().for_each(|one| one.fail(&error)),
+                }
+            }
+        }
+        Err(error) => part.fail(&error),
     }
 }
 
@@ -149,34 +248,19 @@ fn is_of_one_batch(error: &rusqlite::Error) -> bool {
     }
 }
 
-/// Writes all batches in one transaction. After an error none of them is written, as far as SQLite
-/// can tell.
-fn write(connection: &mut Connection, group: &[Commit]) -> rusqlite::Result<Vec<Object>> {
+/// Writes all parts in one transaction. After an error none of them is written, as far as SQLite can
+/// tell.
+fn write(connection: &mut Connection, parts: &[Part]) -> rusqlite::Result<Vec<Object>> {
+    if parts.is_empty() {
+        return Ok(Vec::new());
+    }
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let mut objects = Vec::with_capacity(group.len());
-    for commit in group {
-        objects.push(apply(
-            &transaction,
-            commit.namespace,
-            &commit.id,
-            commit.object,
-            &commit.batch,
-        )?);
+    let mut objects = Vec::with_capacity(parts.len());
+    for part in parts {
+        let Commit { namespace, id, .. } = part.last();
+        let row = part.flight.row();
+        objects.push(apply(&transaction, namespace, id, row, &part.batch())?);
     }
     transaction.commit()?;
     Ok(objects)
-}
-
-fn answer(group: Vec<Commit>, objects: Vec<Object>, alarm_set: &impl Fn(Timestamp)) {
-    for (commit, object) in group.into_iter().zip(objects) {
-        if let AlarmChange::Set(at) = commit.batch.alarm() {
-            alarm_set(at);
-        }
-        // Nobody waits where the call was given up; the writes stand all the same.
-        let _ = commit.done.send(Ok(object));
-    }
-}
-
-fn refuse(commit: Commit, error: &rusqlite::Error) {
-    let _ = commit.done.send(Err(DatabaseError::sqlite(error)));
 }

@@ -15,17 +15,23 @@ use tokio::runtime::{Builder, Runtime};
 struct Embedded {
     data: TempDir,
     clock: ManualClock,
+    sleep_after: Duration,
     running: Option<(Host, Runtime)>,
 }
 
 impl Embedded {
     fn new() -> Self {
+        Self::sleeping_after(Duration::from_secs(10))
+    }
+
+    fn sleeping_after(sleep_after: Duration) -> Self {
         let data = tempfile::tempdir().unwrap();
         let clock = ManualClock::new();
-        let running = Some(start(data.path(), &clock));
+        let running = Some(start(data.path(), &clock, sleep_after));
         Self {
             data,
             clock,
+            sleep_after,
             running,
         }
     }
@@ -44,7 +50,7 @@ impl Embedded {
     }
 }
 
-fn start(data: &Path, clock: &ManualClock) -> (Host, Runtime) {
+fn start(data: &Path, clock: &ManualClock, sleep_after: Duration) -> (Host, Runtime) {
     let runtime = Builder::new_multi_thread()
         .worker_threads(2)
         .enable_all()
@@ -56,6 +62,7 @@ fn start(data: &Path, clock: &ManualClock) -> (Host, Runtime) {
         .object::<Probe>()
         .object::<Plain>()
         .clock(clock.clone())
+        .sleep_after(sleep_after)
         .start()
         .unwrap();
     drop(inside);
@@ -85,7 +92,7 @@ impl Engine for Embedded {
 
     async fn crash(&mut self) {
         drop(self.running.take());
-        self.running = Some(start(self.data.path(), &self.clock));
+        self.running = Some(start(self.data.path(), &self.clock, self.sleep_after));
     }
 
     async fn break_disk(&self) {
@@ -134,6 +141,12 @@ macro_rules! tests {
                 #[test]
                 fn with_sleep_between_any_two_calls() {
                     block_on(engine::$case(&mut Session::new(Embedded::new(), true)));
+                }
+
+                #[test]
+                fn asleep_as_soon_as_nothing_calls() {
+                    let engine = Embedded::sleeping_after(Duration::ZERO);
+                    block_on(engine::$case(&mut Session::new(engine, false)));
                 }
             }
         )*
