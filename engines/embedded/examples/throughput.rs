@@ -21,7 +21,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dokit_client::{Namespace, rpc};
+use dokit_client::rpc;
 use dokit_embedded::Host;
 use dokit_object::{Context, DurableObject, Result, Storage, durable_object};
 use dokit_storage::{Schema, TypedStorage};

@@ -427,7 +427,7 @@ fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 
 #[cfg(test)]
 mod tests {
-    use dokit_client::{Namespace, rpc};
+    use dokit_client::rpc;
     use dokit_object::{Context, DurableObject, Result, durable_object};
     use tempfile::tempdir;
     use tokio::task::yield_now;

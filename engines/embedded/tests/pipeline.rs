@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-use dokit_client::{CallError, Namespace, rpc};
+use dokit_client::{CallError, rpc};
 use dokit_embedded::Host;
 use dokit_object::{Alarm, Context, DurableObject, Error, Result, Storage, Stub, durable_object};
 use dokit_storage::{Schema, TypedStorage};
