@@ -264,3 +264,65 @@ fn write(connection: &mut Connection, parts: &[Part]) -> rusqlite::Result<Vec<Ob
     transaction.commit()?;
     Ok(objects)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn commit(flight: &Arc<Flight>, key: &str) -> Commit {
+        let mut batch = Batch::new();
+        batch.put(key, "1");
+        let batch = Arc::new(batch);
+        // As the way to the writer does it.
+        let sent = flight.send(Arc::clone(&batch), || Ok(()));
+        sent.expect("it has not failed yet");
+        Commit {
+            namespace: "test",
+            id: ObjectId::from_name("test", "a"),
+            batch,
+            flight: Some(Arc::clone(flight)),
+        }
+    }
+
+    #[test]
+    fn a_group_is_sorted_by_object_and_what_follows_a_failure_is_left_out() {
+        let [good, failed] = [(); 2].map(|()| Arc::new(Flight::new(None, false)));
+        let group = vec![
+            commit(&failed, "lost"),
+            commit(&good, "first"),
+            commit(&failed, "lost too"),
+            commit(&good, "second"),
+        ];
+        failed.fail(&closed());
+        let parts = by_object(group);
+        assert_eq!(parts.len(), 1);
+        let batch = parts[0].batch();
+        let keys: Vec<_> = batch.writes().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["first", "second"]);
+    }
+
+    #[test]
+    fn a_commit_that_the_writer_never_came_to_has_failed() {
+        let flight = Arc::new(Flight::new(None, false));
+        drop(commit(&flight, "in the queue"));
+        assert!(flight.has_failed());
+        let flight = Arc::new(Flight::new(None, false));
+        drop(by_object(vec![commit(&flight, "in its hands")]));
+        assert!(flight.has_failed());
+    }
+
+    #[test]
+    fn a_closed_store_takes_no_commit() {
+        let connection = Connection::open_in_memory().expect("memory can be opened");
+        let (writer, writing) = Writer::start(connection, |_| {});
+        writer.stop();
+        writing.join().expect("it ends");
+        let flight = Arc::new(Flight::new(None, false));
+        let mut batch = Batch::new();
+        batch.put("key", "1");
+        let id = ObjectId::from_name("test", "a");
+        let refused = writer.send("test", id, batch, &flight).unwrap_err();
+        assert_eq!(refused.to_string(), "the store is closed");
+        assert!(flight.is_settled());
+    }
+}
