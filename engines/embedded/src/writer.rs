@@ -14,6 +14,7 @@ use std::{
 use dokit_client::ObjectId;
 use dokit_storage::{AlarmChange, Batch, Timestamp};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use tokio::sync::oneshot;
 
 use crate::{
     database::{Object, apply},
@@ -46,6 +47,8 @@ impl Drop for Commit {
 #[derive(Debug)]
 enum Message {
     Commit(Commit),
+    /// Tells when all that was sent before is done, one way or the other.
+    Barrier(oneshot::Sender<()>),
     Stop,
 }
 
@@ -98,6 +101,14 @@ impl Writer {
         })
     }
 
+    /// Returns when all commits that were sent before are done, one way or the other.
+    pub(crate) async fn barrier(&self) {
+        let (done, reached) = oneshot::channel();
+        // A writer that has ended has nothing left to do.
+        let _ = self.queue.send(Message::Barrier(done));
+        let _ = reached.await;
+    }
+
     /// Has the writer end. Commits that come after this fail.
     pub(crate) fn stop(&self) {
         // It has ended already where nobody listens.
@@ -114,13 +125,22 @@ fn write_groups(
     waiting: &Receiver<Message>,
     alarm_set: &impl Fn(Timestamp),
 ) {
-    let mut stopped = false;
-    while !stopped && let Ok(Message::Commit(first)) = waiting.recv() {
+    let mut next = None;
+    while let Some(message) = next.take().or_else(|| waiting.recv().ok()) {
+        let first = match message {
+            Message::Commit(commit) => commit,
+            Message::Barrier(done) => {
+                // Who asked may have gone.
+                let _ = done.send(());
+                continue;
+            }
+            Message::Stop => return,
+        };
         let mut group = vec![first];
-        while group.len() < GROUP && !stopped {
+        while group.len() < GROUP && next.is_none() {
             match waiting.try_recv() {
                 Ok(Message::Commit(commit)) => group.push(commit),
-                Ok(Message::Stop) => stopped = true,
+                Ok(other) => next = Some(other),
                 Err(_) => break,
             }
         }
