@@ -227,10 +227,11 @@ impl Engine {
         };
         let key = (object_type.namespace(), id);
         let queue = match residents.get(&key) {
-            // An object whose task has died, which is a mistake of ours, gets another.
             Some(resident) if !resident.queue.is_closed() => &resident.queue,
-            _ => {
-                let resident = self.make_resident(object_type, key.1.clone());
+            // An object whose task has died, of a panic in a destructor, gets another.
+            died => {
+                let in_doubt = died.is_some();
+                let resident = self.make_resident(object_type, key.1.clone(), in_doubt);
                 &residents.entry(key).insert_entry(resident).into_mut().queue
             }
         };
@@ -242,7 +243,12 @@ impl Engine {
         Ok(Answer { deadline, answer })
     }
 
-    fn make_resident(&self, object_type: ObjectType, id: ObjectId) -> ResidentHandle {
+    fn make_resident(
+        &self,
+        object_type: ObjectType,
+        id: ObjectId,
+        in_doubt: bool,
+    ) -> ResidentHandle {
         let (queue, waiting) = mpsc::channel(QUEUE);
         let resident = Resident::new(
             self.own.clone(),
@@ -250,6 +256,7 @@ impl Engine {
             id,
             waiting,
             self.settings.sleep_after,
+            in_doubt,
         );
         let mut stopping = self.stopping.subscribe();
         let task = self.runtime.spawn(async move {

@@ -77,6 +77,8 @@ pub(crate) struct Resident {
     /// has failed.
     store: Option<ObjectStore>,
     sleep_after: Duration,
+    /// Whether an earlier task of the object has died, with commits that may still be on their way.
+    in_doubt: bool,
 }
 
 impl Resident {
@@ -86,6 +88,7 @@ impl Resident {
         id: ObjectId,
         queue: mpsc::Receiver<Message>,
         sleep_after: Duration,
+        in_doubt: bool,
     ) -> Self {
         Self {
             engine,
@@ -95,6 +98,7 @@ impl Resident {
             activation: None,
             store: None,
             sleep_after,
+            in_doubt,
         }
     }
 
@@ -218,6 +222,10 @@ impl Resident {
         }
         let engine = self.engine.upgrade();
         let engine = engine.ok_or_else(ErrorReply::shutting_down)?;
+        if self.in_doubt {
+            engine.writer().barrier().await;
+            self.in_doubt = false;
+        }
         let store = match &self.store {
             Some(store) => store.clone(),
             None => engine

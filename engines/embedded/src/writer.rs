@@ -14,6 +14,7 @@ use std::{
 use dokit_client::ObjectId;
 use dokit_storage::{AlarmChange, Batch, Timestamp};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use tokio::sync::oneshot;
 
 use crate::{
     database::{Object, apply},
@@ -46,6 +47,8 @@ impl Drop for Commit {
 #[derive(Debug)]
 enum Message {
     Commit(Commit),
+    /// Tells when all that was sent before is done, one way or the other.
+    Barrier(oneshot::Sender<()>),
     Stop,
 }
 
@@ -98,6 +101,14 @@ impl Writer {
         })
     }
 
+    /// Returns when all commits that were sent before are done, one way or the other.
+    pub(crate) async fn barrier(&self) {
+        let (done, reached) = oneshot::channel();
+        // A writer that has ended has nothing left to do.
+        let _ = self.queue.send(Message::Barrier(done));
+        let _ = reached.await;
+    }
+
     /// Has the writer end. Commits that come after this fail.
     pub(crate) fn stop(&self) {
         // It has ended already where nobody listens.
@@ -114,13 +125,22 @@ fn write_groups(
     waiting: &Receiver<Message>,
     alarm_set: &impl Fn(Timestamp),
 ) {
-    let mut stopped = false;
-    while !stopped && let Ok(Message::Commit(first)) = waiting.recv() {
+    let mut next = None;
+    while let Some(message) = next.take().or_else(|| waiting.recv().ok()) {
+        let first = match message {
+            Message::Commit(commit) => commit,
+            Message::Barrier(done) => {
+                // Who asked may have gone.
+                let _ = done.send(());
+                continue;
+            }
+            Message::Stop => return,
+        };
         let mut group = vec![first];
-        while group.len() < GROUP && !stopped {
+        while group.len() < GROUP && next.is_none() {
             match waiting.try_recv() {
                 Ok(Message::Commit(commit)) => group.push(commit),
-                Ok(Message::Stop) => stopped = true,
+                Ok(other) => next = Some(other),
                 Err(_) => break,
             }
         }
@@ -263,4 +283,66 @@ fn write(connection: &mut Connection, parts: &[Part]) -> rusqlite::Result<Vec<Ob
     }
     transaction.commit()?;
     Ok(objects)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn commit(flight: &Arc<Flight>, key: &str) -> Commit {
+        let mut batch = Batch::new();
+        batch.put(key, "1");
+        let batch = Arc::new(batch);
+        // As the way to the writer does it.
+        let sent = flight.send(Arc::clone(&batch), || Ok(()));
+        sent.expect("it has not failed yet");
+        Commit {
+            namespace: "test",
+            id: ObjectId::from_name("test", "a"),
+            batch,
+            flight: Some(Arc::clone(flight)),
+        }
+    }
+
+    #[test]
+    fn a_group_is_sorted_by_object_and_what_follows_a_failure_is_left_out() {
+        let [good, failed] = [(); 2].map(|()| Arc::new(Flight::new(None, false)));
+        let group = vec![
+            commit(&failed, "lost"),
+            commit(&good, "first"),
+            commit(&failed, "lost too"),
+            commit(&good, "second"),
+        ];
+        failed.fail(&closed());
+        let parts = by_object(group);
+        assert_eq!(parts.len(), 1);
+        let batch = parts[0].batch();
+        let keys: Vec<_> = batch.writes().map(|(key, _)| key).collect();
+        assert_eq!(keys, ["first", "second"]);
+    }
+
+    #[test]
+    fn a_commit_that_the_writer_never_came_to_has_failed() {
+        let flight = Arc::new(Flight::new(None, false));
+        drop(commit(&flight, "in the queue"));
+        assert!(flight.has_failed());
+        let flight = Arc::new(Flight::new(None, false));
+        drop(by_object(vec![commit(&flight, "in its hands")]));
+        assert!(flight.has_failed());
+    }
+
+    #[test]
+    fn a_closed_store_takes_no_commit() {
+        let connection = Connection::open_in_memory().expect("memory can be opened");
+        let (writer, writing) = Writer::start(connection, |_| {});
+        writer.stop();
+        writing.join().expect("it ends");
+        let flight = Arc::new(Flight::new(None, false));
+        let mut batch = Batch::new();
+        batch.put("key", "1");
+        let id = ObjectId::from_name("test", "a");
+        let refused = writer.send("test", id, batch, &flight).unwrap_err();
+        assert_eq!(refused.to_string(), "the store is closed");
+        assert!(flight.is_settled());
+    }
 }

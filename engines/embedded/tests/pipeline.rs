@@ -37,6 +37,8 @@ trait CounterApi {
     async fn add(&mut self) -> Result<(u32, u32)>;
     /// Adds one, and writes what the disk may be made to refuse.
     async fn add_poison(&mut self) -> Result<()>;
+    /// Fails, and panics when it is thrown away.
+    async fn fall_apart(&mut self) -> Result<()>;
     /// Adds one, and fails.
     async fn add_and_fail(&mut self) -> Result<()>;
     /// The count, in a call that runs alone.
@@ -62,12 +64,15 @@ struct Counter {
     ctx: Context,
     storage: TypedStorage<Stored, Storage>,
     count: u32,
-    _alive: Alive,
+    alive: Alive,
 }
 
 /// An object in memory. There is never more than one of it.
 #[derive(Debug)]
-struct Alive(String);
+struct Alive {
+    name: String,
+    falls_apart: bool,
+}
 
 impl Alive {
     fn new(name: &str) -> Self {
@@ -76,13 +81,17 @@ impl Alive {
             seen.alive += 1;
         });
         assert_eq!(seen(name).alive, 1, "two of one object");
-        Self(name.to_owned())
+        Self {
+            name: name.to_owned(),
+            falls_apart: false,
+        }
     }
 }
 
 impl Drop for Alive {
     fn drop(&mut self) {
-        note(&self.0, |seen| seen.alive -= 1);
+        note(&self.name, |seen| seen.alive -= 1);
+        assert!(!self.falls_apart, "planned panic of a destructor");
     }
 }
 
@@ -127,7 +136,7 @@ impl DurableObject for Counter {
             ctx,
             storage,
             count,
-            _alive: alive,
+            alive,
         })
     }
 
@@ -156,6 +165,11 @@ impl CounterApi for Counter {
         self.storage.put(Stored::POISON, &1_000_000).await?;
         self.add().await?;
         Ok(())
+    }
+
+    async fn fall_apart(&mut self) -> Result<()> {
+        self.alive.falls_apart = true;
+        Err(Error::new(418, "planned", "planned failure"))
     }
 
     async fn add_and_fail(&mut self) -> Result<()> {
@@ -515,6 +529,30 @@ async fn an_object_told_to_sleep_keeps_what_is_on_its_way() {
     let mut sent = send_adds(&counter, name, 3).await;
     host.sleep().await;
     sent.extend(send_adds(&counter, name, 3).await);
+    disk.release();
+    for (n, call) in (1..).zip(sent) {
+        assert_eq!(call.await.unwrap().unwrap(), (n, n));
+    }
+}
+
+#[tokio::test]
+async fn an_object_whose_destructor_panics_loses_nothing_that_is_on_its_way() {
+    let data = tempdir().unwrap();
+    let host = start(data.path());
+    let disk = Disk::of(data.path());
+    let name = "falls apart";
+    let counter = counter(&host, name);
+    disk.hold();
+    let mut sent = send_adds(&counter, name, 5).await;
+    let error = counter.fall_apart().await.unwrap_err();
+    assert_eq!(code(&error), "object_reset");
+    sent.push(spawn({
+        let counter = counter.clone();
+        async move { counter.add().await.map_err(|error| code(&error)) }
+    }));
+    for _ in 0..100 {
+        yield_now().await;
+    }
     disk.release();
     for (n, call) in (1..).zip(sent) {
         assert_eq!(call.await.unwrap().unwrap(), (n, n));
