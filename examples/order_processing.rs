@@ -372,6 +372,14 @@ mod process {
         }
     }
 
+    impl Drop for Server {
+        fn drop(&mut self) {
+            // Also when the story breaks off. One that was killed already is none the worse.
+            let _ = self.process.kill();
+            let _ = self.process.wait();
+        }
+    }
+
     async fn story(data: &Path) -> Result<(), Box<dyn Error>> {
         let run = std::process::id();
         let (paid, forgotten) = (format!("order-{run}"), format!("order-{run}-forgotten"));
