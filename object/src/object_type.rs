@@ -1,9 +1,9 @@
 use std::fmt;
 
-use dokit_client::{Dispatch, ErrorReply, Method};
+use dokit_client::{CallRequest, Dispatch, ErrorReply, Method, find_method};
 use dokit_storage::Batch;
 
-use crate::{Activation, BoxFuture, Context, DurableObject, Handlers};
+use crate::{Activation, BoxFuture, Call, Context, DurableObject, Handlers, RpcCall};
 
 /// A type of object as an engine registers it: its namespace, what it can do, and how it is woken.
 #[derive(Clone, Copy)]
@@ -44,6 +44,19 @@ impl ObjectType {
     #[must_use]
     pub fn methods(&self) -> &'static [Method] {
         self.methods
+    }
+
+    /// What a call from inside the engine asks of an object: as [`route`](crate::route) for a request.
+    ///
+    /// # Errors
+    ///
+    /// `method_not_found` (404) with the known methods.
+    pub fn call(&self, request: CallRequest) -> Result<Call, ErrorReply> {
+        Ok(Call::Rpc(RpcCall {
+            method: find_method(self.methods, &request.method)?,
+            arguments: request.arguments.into(),
+            idempotency_key: request.idempotency_key,
+        }))
     }
 
     /// The handlers it has.

@@ -10,10 +10,10 @@ use std::{
     time::Duration,
 };
 
-use dokit_client::{CallReply, CallRequest, ErrorReply, ObjectId, TransportError, find_method};
+use dokit_client::{CallReply, CallRequest, ErrorReply, ObjectId, TransportError};
 use dokit_object::{
-    Address, BoxFuture, Call, Chain, Clock, ObjectType, Request, Response, Router, RpcCall,
-    Surroundings, deadline, error_response, route, to_call_reply,
+    Address, BoxFuture, Call, Chain, Clock, ObjectType, Request, Response, Router, Surroundings,
+    deadline, error_response, route, to_call_reply,
 };
 use dokit_storage::Limits;
 use tokio::{
@@ -185,12 +185,8 @@ impl Engine {
             let known: Vec<&str> = self.types.keys().copied().collect();
             return Err(ErrorReply::namespace_not_found(namespace, &known));
         };
-        let call = Call::Rpc(RpcCall {
-            method: find_method(object_type.methods(), &request.method)?,
-            arguments: request.arguments.into(),
-            idempotency_key: request.idempotency_key,
-        });
         let deadline = self.deadline(request.deadline);
+        let call = object_type.call(request)?;
         self.submit(object_type, id, call, deadline, chain)
     }
 

@@ -10,16 +10,14 @@ use std::{
 };
 
 use dokit_alarms::Interval;
-use dokit_client::{
-    Access, CallReply, CallRequest, ErrorReply, ObjectId, TransportError, find_method,
-};
+use dokit_client::{Access, CallReply, CallRequest, ErrorReply, ObjectId, TransportError};
 use dokit_storage::{Faults, Memory, Store, Timestamp};
 use tokio::sync::RwLock;
 
 use super::ManualClock;
 use crate::{
     Activation, Address, BoxFuture, Call, Chain, Clock, Context, DurableObject, Namespace,
-    ObjectType, Outcome, Request, Response, Router, RpcCall, Surroundings, error_response, route,
+    ObjectType, Outcome, Request, Response, Router, Surroundings, error_response, route,
     to_call_reply,
 };
 
@@ -392,12 +390,7 @@ impl Router for Inside {
         let (id, request) = (id.clone(), request.clone());
         let run = async move {
             let host = host.ok_or_else(ErrorReply::shutting_down)?;
-            let object_type = host.object_type(namespace)?;
-            let call = Call::Rpc(RpcCall {
-                method: find_method(object_type.methods(), &request.method)?,
-                arguments: request.arguments.into(),
-                idempotency_key: request.idempotency_key,
-            });
+            let call = host.object_type(namespace)?.call(request)?;
             host.call(namespace, &id, call, chain).await
         };
         reply(run)
