@@ -50,7 +50,7 @@ use crate::{Hooks, Persisted};
 /// }
 ///
 /// let events = prop_oneof![Just(Event::Start), Just(Event::Retry), Just(Event::Finish)];
-/// let harness = Harness::new(JOB.persisted(), events).cases(32).invariant(|view| {
+/// let harness = Harness::new(JOB.persisted(), events).seed(1).invariant(|view| {
 ///     if *view.state == Job::Done && view.walk.len() > 2 {
 ///         return Err("done only after a second try".into());
 ///     }
