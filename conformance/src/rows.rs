@@ -2,7 +2,7 @@
 
 use dokit_client::rpc;
 use dokit_object::{Alarm, Context, DurableObject, Error, Result, durable_object};
-use dokit_storage::{Batch, Sql, SqlMigrations, Store, Timestamp};
+use dokit_storage::{Batch, Store, Timestamp, sql::Sql};
 use serde::{Deserialize, Serialize};
 
 /// What there is of a [`Rows`], in each of the places where an object can have something.
@@ -89,7 +89,7 @@ pub struct Rows {
 
 const KEY: &str = "key";
 
-const TABLES: SqlMigrations = SqlMigrations::new(&[
+const TABLES: [(&str, &str); 2] = [
     (
         "entries",
         "CREATE TABLE entries (number INTEGER PRIMARY KEY, text TEXT NOT NULL);
@@ -103,7 +103,7 @@ const TABLES: SqlMigrations = SqlMigrations::new(&[
          );
          CREATE TABLE failures (count INTEGER NOT NULL);",
     ),
-]);
+];
 
 #[durable_object]
 impl DurableObject for Rows {
@@ -120,7 +120,10 @@ impl DurableObject for Rows {
     async fn alarm(&mut self, alarm: Alarm) -> Result<()> {
         self.write(&format!("alarm after {}", alarm.retry_count))?;
         let failures: Vec<u32> = self.sql.exec("SELECT count FROM failures", ())?.to_vec()?;
-        if failures.first().is_some_and(|failures| alarm.retry_count < *failures) {
+        if failures
+            .first()
+            .is_some_and(|failures| alarm.retry_count < *failures)
+        {
             return Err(planned());
         }
         Ok(())
@@ -187,9 +190,13 @@ impl RowsApi for Rows {
     }
 
     async fn seen(&self) -> Result<Seen, Error> {
-        let texts = self.sql.exec("SELECT text FROM entries ORDER BY number", ())?;
+        let texts = self
+            .sql
+            .exec("SELECT text FROM entries ORDER BY number", ())?;
         let key = self.ctx.storage().get(KEY).await?;
-        let key = key.map(|json| dokit_storage::decode(KEY, &json)).transpose();
+        let key = key
+            .map(|json| dokit_storage::decode(KEY, &json))
+            .transpose();
         Ok(Seen {
             texts: texts.to_vec()?,
             key: key?,
@@ -230,7 +237,8 @@ impl RowsApi for Rows {
 
     async fn set_alarm(&mut self, in_millis: i64, failures: u32) -> Result<(), Error> {
         self.sql.exec("DELETE FROM failures", ())?;
-        self.sql.exec("INSERT INTO failures VALUES (?)", (failures,))?;
+        self.sql
+            .exec("INSERT INTO failures VALUES (?)", (failures,))?;
         self.set(in_millis, None).await
     }
 }

@@ -2,6 +2,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dokit_storage::{
     AlarmChange, Batch, Error, KeyRange, Limits, MaybeSend, MaybeSync, Result, Store, Timestamp,
+    sql::Sql,
 };
 
 use crate::{BoxFuture, alarm, idempotency};
@@ -213,6 +214,13 @@ impl Store for Storage {
                 reason: "an earlier commit of this call failed",
             });
         }
+        if batch.deletes_all()
+            && let Some(sql) = self.shared.below.sql()
+        {
+            // Keys gather in the batch, but rows are written at once: those to come stay.
+            let deleted = sql.delete_all();
+            deleted.map_err(|error| Error::engine("delete all rows", error))?;
+        }
         if matches!(batch.alarm(), AlarmChange::Set(_)) {
             // Another alarm takes the place of one that had failed.
             batch.delete(alarm::RECORD);
@@ -223,6 +231,10 @@ impl Store for Storage {
 
     fn limits(&self) -> Limits {
         Store::limits(&self.shared.below)
+    }
+
+    fn sql(&self) -> Option<Sql> {
+        Store::sql(&self.shared.below)
     }
 }
 
@@ -243,6 +255,7 @@ trait DynStore: MaybeSend + MaybeSync {
     fn alarm(&self) -> BoxFuture<'_, Result<Option<Timestamp>>>;
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<()>>;
     fn limits(&self) -> Limits;
+    fn sql(&self) -> Option<Sql>;
 }
 
 impl<T: Store + Clone + 'static> DynStore for T {
@@ -266,6 +279,10 @@ impl<T: Store + Clone + 'static> DynStore for T {
     fn limits(&self) -> Limits {
         Store::limits(self)
     }
+
+    fn sql(&self) -> Option<Sql> {
+        Store::sql(self)
+    }
 }
 
 impl Store for Erased {
@@ -287,5 +304,9 @@ impl Store for Erased {
 
     fn limits(&self) -> Limits {
         self.0.limits()
+    }
+
+    fn sql(&self) -> Option<Sql> {
+        self.0.sql()
     }
 }
