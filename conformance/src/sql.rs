@@ -236,11 +236,11 @@ pub async fn a_broken_disk_fails_the_call_and_leaves_no_row<E: Engine>(session: 
 pub async fn what_was_answered_while_the_disk_broke_is_in_the_rows<E: Engine>(
     session: &mut Session<E>,
 ) {
-    let mut answered: Vec<String> = Vec::new();
     // So that its tables are there.
     session.insert("a", "first").await;
-    answered.push("first".to_owned());
+    let mut answered = vec!["first".to_owned()];
     for round in 0..2 {
+        let session = &*session;
         let texts: Vec<String> = (0..20).map(|n| format!("{round} {n}")).collect();
         let inserts = texts.iter().map(|text| async move {
             let insert = session.try_call_of::<i64>(Rows::NAMESPACE, "a", "insert", [text]);

@@ -5,7 +5,7 @@ use dokit_storage::{
     sql::Sql,
 };
 
-use crate::{BoxFuture, alarm, idempotency};
+use crate::{BoxFuture, alarm, idempotency, state};
 
 /// What keys of the engine's own begin with.
 const RESERVED: [&str; 2] = [alarm::RECORD, idempotency::PREFIX];
@@ -39,6 +39,10 @@ struct CallState {
     failed: Option<String>,
     /// Whether an early commit is under way. Where the call ends so, it has failed too.
     committing: bool,
+    /// How often everything was deleted since the object woke.
+    wipes: u64,
+    /// Whether the object has a typed state, whose key is then nobody else's to write.
+    has_state: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,6 +75,8 @@ impl Storage {
                     batch: Arc::default(),
                     failed: None,
                     committing: false,
+                    wipes: 0,
+                    has_state: false,
                 }),
             }),
         }
@@ -163,9 +169,48 @@ impl Storage {
         Ok(())
     }
 
+    /// How often everything was deleted since the object woke.
+    pub(crate) fn wipes(&self) -> u64 {
+        self.call().wipes
+    }
+
+    /// Takes the key of the typed state for it. False where it has been taken already.
+    pub(crate) fn take_state(&self) -> bool {
+        !std::mem::replace(&mut self.call().has_state, true)
+    }
+
+    /// Whether the object has loaded a typed state since it woke.
+    pub(crate) fn has_state(&self) -> bool {
+        self.call().has_state
+    }
+
+    /// Adds the typed state to the writes of the running call.
+    pub(crate) fn write_state(&self, batch: Batch) -> Result<()> {
+        self.call().check_writing()?;
+        self.add(batch)
+    }
+
     /// Whether the store's alarm is the one that is being handled.
     fn alarm_is_taken(&self) -> bool {
         self.call().mode == Mode::Alarm
+    }
+}
+
+impl CallState {
+    fn check_writing(&self) -> Result<()> {
+        if self.mode == Mode::Reading {
+            return Err(Error::Refused {
+                operation: "write",
+                reason: "no call that takes `&mut self` is running",
+            });
+        }
+        if self.failed.is_some() {
+            return Err(Error::Refused {
+                operation: "write",
+                reason: "an earlier commit of this call failed",
+            });
+        }
+        Ok(())
     }
 }
 
@@ -202,20 +247,18 @@ impl Store for Storage {
             });
         }
         let mut call = self.call();
-        if call.mode == Mode::Reading {
+        call.check_writing()?;
+        if call.has_state && batch.writes().any(|(key, _)| key == state::KEY) {
             return Err(Error::Refused {
                 operation: "write",
-                reason: "no call that takes `&mut self` is running",
+                reason: "the key `state` is that of the object's typed state",
             });
         }
-        if call.failed.is_some() {
-            return Err(Error::Refused {
-                operation: "write",
-                reason: "an earlier commit of this call failed",
-            });
+        if batch.deletes_all() {
+            call.wipes += 1;
         }
         if batch.deletes_all()
-            && let Some(sql) = self.shared.below.sql()
+            && let Some(sql) = Store::sql(&self.shared.below)
         {
             // Keys gather in the batch, but rows are written at once: those to come stay.
             let deleted = sql.delete_all();
