@@ -279,9 +279,11 @@ impl Model {
         let mut places: Vec<u64> = book.lines.values().map(|line| line.place).collect();
         places.sort_unstable();
         if !places.iter().copied().eq(1..=book.count) {
+            let wrong = (1..).zip(&places).find(|(place, found)| place != *found);
             return Err(format!(
-                "torn: the count is {}, the places {places:?}",
-                book.count
+                "torn: the count is {}, with {} lines; wrong are from the place {wrong:?}",
+                book.count,
+                places.len()
             ));
         }
         for (op, line) in &book.lines {
