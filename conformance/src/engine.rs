@@ -120,6 +120,9 @@ macro_rules! for_each_engine_case {
             a_call_that_panics_leaves_nothing_and_the_object_serves_on,
             a_failed_call_leaves_nothing_in_memory,
             an_early_commit_stays_when_the_call_fails,
+            a_typed_state_is_what_the_calls_that_succeeded_made_it,
+            a_typed_state_that_cannot_be_committed_is_put_back,
+            a_typed_state_is_deleted_with_everything,
             an_alarm_is_part_of_the_call,
             a_failed_commit_fails_the_call_and_is_forgotten,
             what_was_answered_while_the_disk_broke_is_what_is_there,
@@ -226,6 +229,78 @@ pub async fn an_early_commit_stays_when_the_call_fails<E: Engine>(session: &mut 
     session.engine.crash().await;
     assert_eq!(session.get("early").await, Some(1));
     assert_eq!(session.get("late").await, None);
+}
+
+/// Promises 2 and 7.
+pub async fn a_typed_state_is_what_the_calls_that_succeeded_made_it<E: Engine>(
+    session: &mut Session<E>,
+) {
+    let numbers =
+        async |session: &Session<E>| -> Vec<u64> { session.call("a", "numbers", json!([])).await };
+    session
+        .call::<()>("a", "add_to_state", json!([1, ""]))
+        .await;
+    for (end, status) in [("fail", 418), ("panic", 500)] {
+        let failed = session.refused("a", "add_to_state", json!([2, end])).await;
+        assert_eq!(failed.0, status, "{failed:?}");
+        assert_eq!(numbers(session).await, [1], "{end}");
+    }
+    let failed = session.refused("a", "add_to_state", json!([3, "commit"]));
+    assert_eq!(failed.await.0, 418);
+    assert_eq!(numbers(session).await, [1, 3]);
+    session.engine.crash().await;
+    for number in [4, 5] {
+        let added = session.call::<()>("a", "add_to_state", json!([number, ""]));
+        added.await;
+    }
+    let (status, body) = session.refused("a", "add_to_state", json!([6, ""])).await;
+    let expected = json!({
+        "error": "invalid state: 5 numbers are more than 4",
+        "code": "invalid_state",
+        "details": {"reason": "5 numbers are more than 4"},
+    });
+    assert_eq!((status, body), (400, expected));
+    session.engine.crash().await;
+    assert_eq!(numbers(session).await, [1, 3, 4, 5]);
+}
+
+/// Promise 4.
+pub async fn a_typed_state_that_cannot_be_committed_is_put_back<E: Engine>(
+    session: &mut Session<E>,
+) {
+    session
+        .call::<()>("a", "add_to_state", json!([1, ""]))
+        .await;
+    session.engine.break_disk().await;
+    let (status, body) = session.refused("a", "add_to_state", json!([2, ""])).await;
+    assert_eq!((status, &body["code"]), (500, &json!("commit_failed")));
+    session.engine.mend_disk().await;
+    let numbers: Vec<u64> = session.call("a", "numbers", json!([])).await;
+    assert_eq!(numbers, [1]);
+    session
+        .call::<()>("a", "add_to_state", json!([3, ""]))
+        .await;
+    session.engine.crash().await;
+    let numbers: Vec<u64> = session.call("a", "numbers", json!([])).await;
+    assert_eq!(numbers, [1, 3]);
+}
+
+/// Promise 2.
+pub async fn a_typed_state_is_deleted_with_everything<E: Engine>(session: &mut Session<E>) {
+    session
+        .call::<()>("a", "add_to_state", json!([1, ""]))
+        .await;
+    session.call::<()>("a", "delete_all", json!([])).await;
+    let numbers: Vec<u64> = session.call("a", "numbers", json!([])).await;
+    assert_eq!(numbers, [0; 0]);
+    let keys: Vec<String> = session.call("a", "keys", [""]).await;
+    assert_eq!(keys, [""; 0]);
+    session
+        .call::<()>("a", "add_to_state", json!([2, ""]))
+        .await;
+    session.engine.crash().await;
+    let numbers: Vec<u64> = session.call("a", "numbers", json!([])).await;
+    assert_eq!(numbers, [2]);
 }
 
 /// Promise 2.

@@ -9,7 +9,7 @@ use std::{
 
 use dokit_client::rpc;
 use dokit_object::{
-    Alarm, Context, DurableObject, Error, Request, Response, Result, durable_object,
+    Alarm, Context, DurableObject, Error, Request, Response, Result, State, durable_object,
 };
 use dokit_storage::{Batch, KeyRange, Store, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -74,6 +74,11 @@ pub trait ProbeApi {
     async fn remember(&mut self, value: u64, fail: bool) -> Result<(), Error>;
     /// The field that is not in storage, and the number in storage it should agree with.
     async fn remembered(&self) -> Result<(u64, u64), Error>;
+    /// Adds to the typed state, of at most four numbers, and then ends well, or as told: `fail`, `panic`,
+    /// or `commit`, which makes the state durable, adds the number again and fails.
+    async fn add_to_state(&mut self, number: u64, end: String) -> Result<(), Error>;
+    /// The numbers in the typed state.
+    async fn numbers(&self) -> Result<Vec<u64>, Error>;
     /// Returns once `parties` calls of it run at once.
     async fn meet(&self, parties: usize) -> Result<(), Error>;
     /// The name by which it is addressed, and its id.
@@ -101,6 +106,7 @@ pub trait ProbeApi {
 pub struct Probe {
     ctx: Context,
     remembered: u64,
+    state: State<Vec<u64>>,
     meeting: AtomicUsize,
 }
 
@@ -108,15 +114,21 @@ const FAILURES: &str = "alarm:failures";
 const FIRED: &str = "alarm:fired:";
 const REMEMBERED: &str = "remembered";
 
-#[durable_object]
+#[durable_object(state = state)]
 impl DurableObject for Probe {
     type Api = ProbeApiServer;
 
     async fn new(ctx: Context) -> Result<Self> {
         let remembered = read(&ctx, REMEMBERED).await?.unwrap_or(0);
+        let state = ctx
+            .state(Vec::new)
+            .check(|numbers| at_most_four(numbers))
+            .load()
+            .await?;
         Ok(Self {
             ctx,
             remembered,
+            state,
             meeting: AtomicUsize::new(0),
         })
     }
@@ -234,6 +246,27 @@ impl ProbeApi for Probe {
         Ok((self.remembered, stored))
     }
 
+    async fn add_to_state(&mut self, number: u64, end: String) -> Result<(), Error> {
+        self.state.push(number);
+        yield_now().await;
+        match &*end {
+            "fail" => return Err(Error::new(418, "planned", "planned failure")),
+            "panic" => panic!("planned panic"),
+            "commit" => {
+                self.state.save()?;
+                self.ctx.commit().await?;
+                self.state.push(number);
+                return Err(Error::new(418, "planned", "planned failure"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn numbers(&self) -> Result<Vec<u64>, Error> {
+        Ok(self.state.clone())
+    }
+
     async fn meet(&self, parties: usize) -> Result<(), Error> {
         self.meeting.fetch_add(1, Ordering::SeqCst);
         while self.meeting.load(Ordering::SeqCst) < parties {
@@ -304,6 +337,13 @@ impl ProbeApi for Probe {
             Ok(count) => Ok(count),
             Err(error) => Err(Error::internal(error)),
         }
+    }
+}
+
+fn at_most_four(numbers: &[u64]) -> Result<(), String> {
+    match numbers.len() {
+        0..=4 => Ok(()),
+        more => Err(format!("{more} numbers are more than 4")),
     }
 }
 

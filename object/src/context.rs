@@ -3,7 +3,12 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 use dokit_client::ObjectId;
 use dokit_storage::{Store, Timestamp};
 
-use crate::{Clock, DurableObject, Error, FailedAlarm, Namespace, Result, Router, Storage, alarm};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    Clock, DurableObject, Error, FailedAlarm, Namespace, Result, Router, StateLoader, Storage,
+    alarm,
+};
 
 /// What an object has of the world: its id, its storage, the time, other objects, and the variables
 /// that its host was started with.
@@ -81,6 +86,17 @@ impl Context {
         self.inner.storage.clone()
     }
 
+    /// The object's typed state, to be loaded in [`DurableObject::new`] into the field that
+    /// `#[durable_object(state = field)]` names: see [`State`](crate::State). A first wake begins with what
+    /// `initial` gives, such as `Cart::default`.
+    pub fn state<T, F>(&self, initial: F) -> StateLoader<T, F>
+    where
+        T: Serialize + DeserializeOwned,
+        F: FnOnce() -> T,
+    {
+        StateLoader::new(self.storage(), initial)
+    }
+
     /// The time by the engine's clock.
     #[must_use]
     pub fn now(&self) -> Timestamp {
@@ -89,7 +105,8 @@ impl Context {
 
     /// Makes durable what the running call has written so far, before it acts on the outside world,
     /// and waits until what earlier calls wrote is durable too: the next call may start before that.
-    /// If the call fails later, that much of it remains. A call that takes `&self` has written
+    /// If the call fails later, that much of it remains. A typed state is part of it where it was
+    /// [saved](crate::State::save) before. A call that takes `&self` has written
     /// nothing, but may have read what is still on its way to the disk.
     ///
     /// # Errors
