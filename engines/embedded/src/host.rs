@@ -25,10 +25,11 @@ impl Host {
     /// Runs what takes long with the database, where it keeps no call waiting.
     pub(crate) async fn blocking<R: Send + 'static>(
         &self,
-        work: impl FnOnce(Arc<Database>) -> R + Send + 'static,
+        work: impl FnOnce(&Database) -> R + Send + 'static,
     ) -> R {
-        let database = Arc::clone(&self.engine.database);
-        let done = self.engine.runtime().spawn_blocking(|| work(database));
+        let engine = Arc::clone(&self.engine);
+        let runtime = engine.runtime().clone();
+        let done = runtime.spawn_blocking(move || work(engine.database()));
         match done.await {
             Ok(result) => result,
             // It can only have panicked: blocking work is never aborted.

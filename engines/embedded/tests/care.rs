@@ -300,7 +300,7 @@ async fn an_export_that_is_damaged_is_refused_and_names_the_line() {
         ),
         (
             lines.replacen("\"b\"", "\"\"", 1),
-            "line 3 of the export: the key is empty",
+            "line 2 of the export: invalid key \"\": it is empty",
         ),
         (
             lines.replace("\"format\":1", "\"format\":2"),
@@ -316,7 +316,7 @@ async fn an_export_that_is_damaged_is_refused_and_names_the_line() {
         ),
         (
             lines.replace("\"value\":5", "\"value\":five"),
-            "line 2 of the export: expected",
+            "line 3 of the export: expected",
         ),
     ];
     for (damaged, reason) in damaged {

@@ -2,7 +2,6 @@ use std::{
     fs::{self, File},
     io,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use rusqlite::{Connection, backup::Backup};
@@ -53,7 +52,7 @@ impl Host {
     /// [`BackupError`].
     pub async fn backup(&self, folder: impl AsRef<Path>) -> Result<(), BackupError> {
         let folder = folder.as_ref().to_owned();
-        self.blocking(move |database: Arc<Database>| backup(&database, &folder))
+        self.blocking(move |database: &Database| backup(database, &folder))
             .await
     }
 }

@@ -1,4 +1,4 @@
-use std::{io, sync::Arc};
+use std::io;
 
 use dokit_client::ObjectId;
 use dokit_object::DurableObject;
@@ -55,7 +55,7 @@ impl Host {
         to: W,
     ) -> Result<W, ExportError> {
         let id = id.clone();
-        let export = move |database: Arc<Database>| export(&database, T::NAMESPACE, id, to);
+        let export = move |database: &Database| export(database, T::NAMESPACE, id, to);
         self.blocking(export).await
     }
 }

@@ -1,11 +1,12 @@
 use std::{io, io::BufRead};
 
-use dokit_client::ObjectId;
-use dokit_object::DurableObject;
-use dokit_storage::{Batch, Limits, Timestamp};
+use dokit_client::{ErrorReply, ObjectId};
+use dokit_object::{DurableObject, Error};
+use dokit_storage::{Batch, KeyRange, Limits, Store, Timestamp};
+use tokio::sync::oneshot;
 
 use super::line::{FORMAT, Line};
-use crate::{Host, error::DatabaseError};
+use crate::{Host, database::Database, store::ObjectStore};
 
 /// What becomes of what the object has stored already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,15 +64,13 @@ pub enum ImportError {
         /// The object.
         id: ObjectId,
     },
-    /// The host has no objects of this type, or is shutting down.
-    #[error("the host does not serve {namespace:?} any more, or never did")]
-    NotServed {
-        /// The namespace.
-        namespace: &'static str,
-    },
-    /// It could not be made durable.
-    #[error("write the object")]
-    Write(#[source] DatabaseError),
+    /// The object could not be asked, or could not make it durable.
+    #[error("store what was exported")]
+    Store(
+        /// What a call would have been answered.
+        #[source]
+        Box<Error>,
+    ),
 }
 
 impl Host {
@@ -79,8 +78,7 @@ impl Host {
     /// than the one that was exported: all of it in one commit, between two calls of that object. When
     /// it returns, it is durable, and the object's next call wakes it with that.
     ///
-    /// The whole export is read into memory. Limits on the sizes of values are not applied: it is an
-    /// operator's tool.
+    /// The whole export is read into memory. The host's limits on keys and values hold here, too.
     ///
     /// # Errors
     ///
@@ -91,16 +89,69 @@ impl Host {
         existing: Existing,
         from: R,
     ) -> Result<(), ImportError> {
-        let _ = (id, existing);
-        let parsed = self.blocking(move |_| parse(T::NAMESPACE, from)).await?;
-        let _ = parsed;
-        todo!()
+        let namespace = T::NAMESPACE;
+        let limits = self.engine().limits();
+        let parse = move |_: &Database| parse(namespace, limits, from);
+        let batch = self.blocking(parse).await?;
+        match self.engine().import(namespace, id, batch, existing).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(ImportError::NotEmpty {
+                namespace,
+                id: id.clone(),
+            }),
+            Err(reply) => Err(ImportError::Store(Box::new(reply.into()))),
+        }
     }
 }
 
-/// Reads an export into the batch that makes an empty object what was exported.
-pub(crate) fn parse(namespace: &'static str, from: impl BufRead) -> Result<Batch, ImportError> {
+/// An import on its way to its object.
+#[derive(Debug)]
+pub(crate) struct Import {
+    pub(crate) batch: Batch,
+    pub(crate) existing: Existing,
+    /// Told whether there was room for it.
+    pub(crate) done: oneshot::Sender<Result<bool, ErrorReply>>,
+}
+
+impl Import {
+    /// Nothing else of the object runs meanwhile.
+    pub(crate) async fn run(self, store: Result<ObjectStore, ErrorReply>) {
+        let imported = match store {
+            Ok(mut store) => {
+                let written = write(&mut store, self.batch, self.existing).await;
+                written.map_err(|error| Error::from(error).into_reply())
+            }
+            Err(error) => Err(error),
+        };
+        // Who asked may have gone; it has happened all the same.
+        let _ = self.done.send(imported);
+    }
+}
+
+async fn write(
+    store: &mut ObjectStore,
+    batch: Batch,
+    existing: Existing,
+) -> dokit_storage::Result<bool> {
+    if existing == Existing::Refuse {
+        let mut any = KeyRange::default();
+        any.limit = Some(1);
+        if !store.list(&any).await?.is_empty() || store.alarm().await?.is_some() {
+            return Ok(false);
+        }
+    }
+    store.commit(batch).await?;
+    Ok(true)
+}
+
+/// Reads an export into the batch that makes any object what was exported.
+pub(crate) fn parse(
+    namespace: &'static str,
+    limits: Limits,
+    from: impl BufRead,
+) -> Result<Batch, ImportError> {
     let mut batch = Batch::new();
+    batch.delete_all();
     let mut read = 0;
     let mut whole = false;
     for text in from.lines() {
@@ -112,6 +163,7 @@ pub(crate) fn parse(namespace: &'static str, from: impl BufRead) -> Result<Batch
         }
         let parsed = serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
         let repeated = |key: &str| malformed(format!("key {key:?} comes a second time"));
+        let mut one = Batch::new();
         match parsed {
             Line::Object(header) if read == 0 => {
                 if header.format > FORMAT {
@@ -129,19 +181,14 @@ pub(crate) fn parse(namespace: &'static str, from: impl BufRead) -> Result<Batch
             }
             _ if read == 0 => return Err(malformed("an export begins with its object".to_owned())),
             Line::Object(_) => return Err(malformed("a second object".to_owned())),
-            Line::Entry { key, .. } | Line::Text { key, .. } if batch.written(&key).is_some() => {
+            Line::Entry { key, .. } | Line::Text { key, .. }
+                if matches!(batch.written(&key), Some(Some(_))) =>
+            {
                 return Err(repeated(&key));
             }
-            Line::Entry { key, .. } | Line::Text { key, .. } if key.is_empty() => {
-                return Err(malformed("the key is empty".to_owned()));
-            }
-            Line::Entry { key, value } => batch.put(key, value.get()),
-            Line::Text { key, value } => batch.put(key, value),
-            Line::Alarm(at) => {
-                batch.set_alarm(Timestamp::from_millis(at));
-                let checked = Limits::NONE.check(&batch);
-                checked.map_err(|error| malformed(error.to_string()))?;
-            }
+            Line::Entry { key, value } => one.put(key, value.get()),
+            Line::Text { key, value } => one.put(key, value),
+            Line::Alarm(at) => one.set_alarm(Timestamp::from_millis(at)),
             Line::End { lines } if lines == read => whole = true,
             Line::End { lines } => {
                 return Err(malformed(format!(
@@ -149,6 +196,9 @@ pub(crate) fn parse(namespace: &'static str, from: impl BufRead) -> Result<Batch
                 )));
             }
         }
+        let checked = limits.check(&one);
+        checked.map_err(|error| malformed(error.to_string()))?;
+        batch.merge(one);
         read = line;
     }
     if whole {

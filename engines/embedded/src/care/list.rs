@@ -1,5 +1,3 @@
-use std::sync::Arc;
-
 use dokit_client::ObjectId;
 use dokit_object::DurableObject;
 use dokit_storage::Timestamp;
@@ -32,7 +30,7 @@ impl Host {
     ) -> Result<Vec<Listed>, DatabaseError> {
         let after = after.map_or([0; 32], |id| *id.as_bytes());
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let look = move |database: Arc<Database>| list(&database, T::NAMESPACE, after, limit);
+        let look = move |database: &Database| list(database, T::NAMESPACE, after, limit);
         self.blocking(look).await
     }
 }

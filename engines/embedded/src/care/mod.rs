@@ -12,5 +12,6 @@ mod list;
 
 pub use backup::BackupError;
 pub use export::ExportError;
+pub(crate) use import::Import;
 pub use import::{Existing, ImportError};
 pub use list::Listed;
