@@ -70,7 +70,8 @@ pub(crate) async fn run(mut arguments: env::Args) -> Result<()> {
 }
 
 fn builder(data: &Path) -> Builder {
-    let builder = Host::builder().data(data).sleep_after(NEVER);
+    let builder = Host::builder().data(data);
+    let builder = builder.sleep_after(NEVER).awake_limit(usize::MAX);
     builder
         .object::<Counter>()
         .object::<Document>()
