@@ -12,13 +12,16 @@
 pub mod engine;
 mod probe;
 mod room;
+mod rows;
 pub mod sockets;
+pub mod sql;
 pub mod store;
 
 pub use engine::{Engine, Session};
 pub use probe::{
-    Fired, Kinds, Plain, PlainApi, PlainApiClient, PlainApiServer, Probe, ProbeApi, ProbeApiClient,
-    ProbeApiServer,
+    AnyProbe, Fired, Kinds, Plain, PlainApi, PlainApiClient, PlainApiServer, Probe, ProbeApi,
+    ProbeApiClient, ProbeApiServer, SqlProbe,
 };
 pub use room::{Room, RoomApi, RoomApiClient, RoomApiServer};
+pub use rows::{Cells, Ending, Rows, RowsApi, RowsApiClient, RowsApiServer, Seen};
 pub use sockets::{Peer, Rooms, SocketEngine};

@@ -6,11 +6,12 @@ use futures_util::FutureExt;
 use http::StatusCode;
 
 use crate::{
-    Alarm, BoxFuture, Call, Context, DurableObject, Error, Outcome, Response, RpcCall, SocketCall,
-    SocketEvent, alarm,
+    Alarm, BoxFuture, Call, Context, DurableObject, Error, Outcome, Response, Result, RpcCall,
+    SocketCall, SocketEvent, Storage, alarm,
     call::json_response,
     idempotency::{self, Lookup},
     sockets::{self, Staged},
+    state::{Misplaced, Settled},
     storage::{Ended, Mode},
 };
 
@@ -29,8 +30,16 @@ impl Activation {
     /// Wakes an object of the type `T`. The writes of `T::new` are committed before the first call
     /// runs; they are empty when it failed.
     pub(crate) async fn wake<T: DurableObject>(ctx: Context) -> Result<(Self, Batch), ErrorReply> {
+        let storage = ctx.storage();
         let running = Running::begin(&ctx, Mode::Writing, sockets::Mode::Waking);
-        let woken = catch_panic(async { T::new(ctx.clone()).await }).await;
+        let woken = catch_panic(async {
+            let mut object = T::new(ctx.clone()).await?;
+            match settle(&mut object, &storage, false)? {
+                Settled::Stored => Ok(object),
+                Settled::Deleted => Err(Error::internal(Misplaced::DeletedInNew)),
+            }
+        })
+        .await;
         let (ended, _) = running.end();
         if let Some(cause) = ended.failed {
             return Err(commit_failed(cause));
@@ -76,9 +85,11 @@ impl<T: DurableObject> Awake for Object<T> {
             Call::Rpc(call) => Box::pin(self.method(call)),
             Call::Fetch(request) => {
                 let ctx = self.ctx.clone();
-                Box::pin(transact(ctx, Mode::Writing, async {
+                Box::pin(transact(ctx, Mode::Writing, async move {
+                    let storage = self.ctx.storage();
                     let answer = self.object.fetch(request).await;
-                    answer.map_err(|error| Failure::Method(error.into_reply()))
+                    let answer = answer.map_err(|error| Failure::Method(error.into_reply()));
+                    keep(&mut self.object, &storage, answer)
                 }))
             }
             Call::Alarm => Box::pin(self.alarm()),
@@ -122,14 +133,18 @@ impl<T: DurableObject> Object<T> {
             },
             None => None,
         };
-        let run = T::Api::call_exclusive(&mut self.object, call.method, &call.arguments);
+        let object = &mut self.object;
         transact(self.ctx.clone(), Mode::Writing, async move {
-            let json = run.await?;
-            if let Some(entry) = seen {
-                let remembered = entry.remember(&storage, now, &json).await;
-                remembered.map_err(|error| Failure::Method(Error::from(error).into_reply()))?;
-            }
-            Ok(json_response(StatusCode::OK, json))
+            let answer = async {
+                let json = T::Api::call_exclusive(object, call.method, &call.arguments).await?;
+                if let Some(entry) = seen {
+                    let remembered = entry.remember(&storage, now, &json).await;
+                    remembered.map_err(|error| Failure::Method(Error::from(error).into_reply()))?;
+                }
+                Ok(json_response(StatusCode::OK, json))
+            };
+            let answer = answer.await;
+            keep(object, &storage, answer)
         })
         .await
     }
@@ -144,10 +159,11 @@ impl<T: DurableObject> Object<T> {
             Err(error) => return Outcome::refused(Error::from(error).into_reply()),
         };
         let outcome = transact(self.ctx.clone(), Mode::Alarm, async {
-            match self.object.alarm(due).await {
+            let answer = match self.object.alarm(due).await {
                 Ok(()) => Ok(done()),
                 Err(error) => Err(Failure::Method(error.into_reply())),
-            }
+            };
+            keep(&mut self.object, &storage, answer)
         })
         .await;
         // By the time it is now: the handler may have taken longer than its next try would wait.
@@ -161,6 +177,7 @@ impl<T: DurableObject> Object<T> {
             // Its host has forgotten it meanwhile.
             return Outcome::read(Ok(done()));
         };
+        let storage = ctx.storage();
         transact(ctx, Mode::Writing, async {
             let handled = match call.event {
                 SocketEvent::Message(message) => {
@@ -171,8 +188,9 @@ impl<T: DurableObject> Object<T> {
             };
             // It is the log's: nobody waits for an answer, and a code that is another call's would
             // be taken for the fate of this one.
-            handled.map_err(|error| Failure::Method(unanswered(error.into_reply())))?;
-            Ok(done())
+            let failed = |error: Error| Failure::Method(unanswered(error.into_reply()));
+            let answer = handled.map(|()| done()).map_err(failed);
+            keep(&mut self.object, &storage, answer)
         })
         .await
     }
@@ -183,12 +201,40 @@ fn done() -> Response {
     json_response(StatusCode::OK, "null")
 }
 
+/// The end of an exclusive call, with the typed state among its writes.
+struct Kept {
+    answer: Result<Response, Failure>,
+    /// Whether memory still holds a state that the call deleted.
+    stale: bool,
+}
+
+/// Stores the typed state of an object whose call succeeded. A call that fails here has failed.
+fn keep<T: DurableObject>(
+    object: &mut T,
+    storage: &Storage,
+    answer: Result<Response, Failure>,
+) -> Kept {
+    let kept = answer.and_then(|response| match settle(object, storage, true) {
+        Ok(settled) => Ok((response, settled)),
+        Err(error) => Err(Failure::Method(error.into_reply())),
+    });
+    Kept {
+        stale: matches!(kept, Ok((_, Settled::Deleted))),
+        answer: kept.map(|(response, _)| response),
+    }
+}
+
+/// Stores an object's typed state where it changed, or, with `first`, was never stored.
+fn settle<T: DurableObject>(object: &mut T, storage: &Storage, first: bool) -> Result<Settled> {
+    match object.saved_state() {
+        Some(state) => state.settle(first),
+        None if storage.has_state() => Err(Error::internal(Misplaced::Unnamed)),
+        None => Ok(Settled::Stored),
+    }
+}
+
 /// Runs an exclusive call: `Ok` keeps its writes, anything else drops them.
-async fn transact(
-    ctx: Context,
-    mode: Mode,
-    run: impl Future<Output = Result<Response, Failure>>,
-) -> Outcome {
+async fn transact(ctx: Context, mode: Mode, run: impl Future<Output = Kept>) -> Outcome {
     let running = Running::begin(&ctx, mode, sockets::Mode::Writing);
     let result = catch_panic(run).await;
     let (ended, staged) = running.end();
@@ -199,18 +245,22 @@ async fn transact(
             ..Outcome::failed(commit_failed(cause))
         };
     }
-    match result {
-        Ok(Ok(mut response)) => match staged.deliver(&mut response) {
+    let Kept { answer, stale } = match result {
+        Ok(kept) => kept,
+        Err(panicked) => return Outcome::failed(panicked),
+    };
+    match answer {
+        Ok(mut response) => match staged.deliver(&mut response) {
             Ok(sockets) => Outcome {
                 writes: ended.batch,
                 sockets,
+                reset: stale,
                 ..Outcome::read(Ok(response))
             },
             Err(undelivered) => Outcome::failed(undelivered.into_reply()),
         },
-        Ok(Err(Failure::Refused(reply))) => Outcome::refused(reply),
-        Ok(Err(Failure::Method(reply))) => Outcome::failed(honest(reply)),
-        Err(panicked) => Outcome::failed(panicked),
+        Err(Failure::Refused(reply)) => Outcome::refused(reply),
+        Err(Failure::Method(reply)) => Outcome::failed(honest(reply)),
     }
 }
 

@@ -16,6 +16,7 @@ mod idempotency;
 mod namespace;
 mod object_type;
 mod sockets;
+mod state;
 mod storage;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -39,4 +40,5 @@ pub use sockets::{
     SocketCall, SocketEvent, SocketId, SocketLimits, Sockets, Switchboard, WebSocket,
     WebSocketError,
 };
+pub use state::{SavedState, State, StateLoader};
 pub use storage::Storage;
