@@ -22,9 +22,12 @@ fn a_database_in_a_file_keeps_every_promise_of_a_store_also_over_a_crash() {
         open(made.get())
     };
     block_on(run_all(async || fresh()));
-    block_on(run_all_durable(async || fresh(), async |store| {
-        // The suite opens one store a case, so the newest is the one.
-        drop(store);
-        open(made.get())
-    }));
+    block_on(run_all_durable(
+        async || fresh(),
+        async |store| {
+            // The suite opens one store a case, so the newest is the one.
+            drop(store);
+            open(made.get())
+        },
+    ));
 }

@@ -40,8 +40,8 @@
 //! - `rows_written` are the rows that SQLite counts as changed, those by triggers and foreign keys
 //!   too, and nothing for indexes. `rows_read` are the rows of the result or the steps of full table
 //!   scans, whichever is more: rows that an index found and the result left out are not in it.
-//! - [`Batch::delete_all`](crate::Batch::delete_all) deletes all keys and the alarm, and drops the
-//!   user's tables and the record of migrations, as the platform's `deleteAll` does.
+//! - [`Batch::delete_all`](crate::Batch::delete_all) deletes all keys and the alarm, and
+//!   [`Sql::delete_all`](crate::sql::Sql::delete_all) the tables; each leaves the other's.
 //! - Keys have at most an eighth of [`SqlLimits::value_bytes`](crate::sql::SqlLimits::value_bytes),
 //!   values the rest, whatever the [`Limits`](crate::Limits).
 

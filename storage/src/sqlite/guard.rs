@@ -52,8 +52,9 @@ pub(super) struct Guard {
     user: AtomicBool,
     /// What was refused last, with the reason.
     refused: Mutex<Option<(String, &'static str)>>,
-    /// Whether a statement that alters a table was compiled: only afterwards its new name is seen.
-    altered: AtomicBool,
+    /// Whether a statement was compiled that is to be looked at each time: one that alters a table,
+    /// whose new name is seen only afterwards, or one that defers foreign keys.
+    special: AtomicBool,
     /// Whether foreign keys were deferred in the open transaction.
     deferred: AtomicBool,
     stop: Mutex<Option<Stop>>,
@@ -84,8 +85,8 @@ impl Guard {
         stop.is_some_and(|stop| stop())
     }
 
-    pub(super) fn take_altered(&self) -> bool {
-        self.altered.swap(false, Relaxed)
+    pub(super) fn take_special(&self) -> bool {
+        self.special.swap(false, Relaxed)
     }
 
     pub(super) fn take_deferred(&self) -> bool {
@@ -157,7 +158,7 @@ impl Guard {
             AuthAction::AlterTable {
                 table_name: name, ..
             } => {
-                self.altered.store(true, Relaxed);
+                self.special.store(true, Relaxed);
                 named("change of", name)
             }
             AuthAction::CreateVtable {
@@ -184,6 +185,7 @@ impl Guard {
                     return refuse(format!("PRAGMA {name}"), reason);
                 }
                 if lower == DEFER && value.is_some() {
+                    self.special.store(true, Relaxed);
                     self.deferred.store(true, Relaxed);
                 }
                 Ok(())

@@ -66,7 +66,10 @@ impl Database {
         }
         self.wrote.set(true);
         if batch.deletes_all() {
-            self.drop_everything()?;
+            self.query("commit", |database| {
+                let empty = "DELETE FROM _dokit_keys; DELETE FROM _dokit_alarm";
+                database.connection.execute_batch(empty)
+            })?;
         }
         self.query("commit", |database| {
             for (key, value) in batch.writes() {
@@ -93,35 +96,6 @@ impl Database {
                 AlarmChange::Delete => database.ours("DELETE FROM _dokit_alarm")?.execute([])?,
             };
             Ok(())
-        })
-    }
-
-    /// Drops what the user made, and empties what is ours.
-    fn drop_everything(&self) -> Result<(), SqlError> {
-        self.query("delete everything", |database| {
-            let connection = &database.connection;
-            // Whatever refers to whatever: in the end nothing is there that could.
-            connection.execute_batch("PRAGMA defer_foreign_keys = ON")?;
-            let mut next = connection.prepare(
-                "SELECT type, name FROM sqlite_schema WHERE type IN ('table', 'view', 'trigger') \
-                 AND substr(name, 1, 7) <> 'sqlite_' AND substr(name, 1, 7) <> '_dokit_' \
-                 ORDER BY type = 'trigger' DESC, type = 'view' DESC, \
-                 sql LIKE 'CREATE VIRTUAL%' DESC, rowid LIMIT 1",
-            )?;
-            // One by one: a virtual table takes tables of its own with it.
-            while let Some((kind, name)) = next
-                .query_row([], |row| {
-                    Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?))
-                })
-                .optional()?
-            {
-                let name = name.replace('"', "\"\"");
-                connection.execute_batch(&format!("DROP {kind} \"{name}\""))?;
-            }
-            connection.execute_batch(
-                "DROP TABLE IF EXISTS _dokit_migrations; DELETE FROM _dokit_keys; \
-                 PRAGMA defer_foreign_keys = OFF",
-            )
         })
     }
 

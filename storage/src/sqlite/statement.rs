@@ -24,21 +24,20 @@ impl Database {
                 message: "a nul in the text of a statement".to_owned(),
             });
         }
-        debug_assert!(access == SqlAccess::User || query.contains(OURS));
         let _access = self.guard.user(access == SqlAccess::User);
         self.guard.take_refused();
-        self.guard.take_altered();
+        self.guard.take_special();
         // Statements of ours are in the same cache, allowed already, and all have this word in them: a
         // user who writes one as we do is not to get ours.
-        if (access == SqlAccess::Library || !query.contains(OURS))
+        if (access == SqlAccess::Library) == query.contains(OURS)
             && let Ok(mut statement) = self.connection.prepare_cached(query)
         {
             if is_empty(&statement) {
                 return Err(SqlError::NoStatement);
             }
-            let alters = self.guard.take_altered();
-            let ran = self.single(&mut statement, params, alters);
-            if alters {
+            let special = self.guard.take_special();
+            let ran = self.single(&mut statement, params, special);
+            if special {
                 // Compiled again, it is noticed again.
                 statement.discard();
             }
@@ -47,7 +46,7 @@ impl Database {
         // Several statements, or one that does not compile, which is said here.
         self.scoped(|| {
             let cursor = self.several(query, params)?;
-            if self.guard.take_altered() {
+            if self.guard.take_special() {
                 self.check_names()?;
             }
             Ok(cursor)
@@ -58,17 +57,17 @@ impl Database {
         &self,
         statement: &mut Statement<'_>,
         params: &[SqlValue],
-        alters: bool,
+        special: bool,
     ) -> Result<Cursor, SqlError> {
         // What is to be undone when something is wrong with it afterwards: a new name, a result that
         // is too large.
         let returns = statement.column_count() > 0 && !statement.readonly();
-        if !alters && !returns {
+        if !special && !returns {
             return self.step(statement, params);
         }
         self.scoped(|| {
             let cursor = self.step(statement, params)?;
-            if alters {
+            if special {
                 self.check_names()?;
             }
             Ok(cursor)

@@ -131,6 +131,10 @@ impl Store for Sqlite {
             ..self.limits
         }
     }
+
+    fn sql(&self) -> Option<Sql> {
+        Some(Self::sql(self))
+    }
 }
 
 impl SqlEngine for Sqlite {

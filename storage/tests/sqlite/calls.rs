@@ -143,11 +143,14 @@ fn a_deferred_foreign_key_without_a_row_is_its_own_calls_failure() {
     calls.keep(&Batch::new()).unwrap();
     for orphan in [
         "INSERT INTO late VALUES (9)",
+        "INSERT INTO now VALUES (9)",
+        "INSERT INTO now VALUES (9), (9)",
         "PRAGMA defer_foreign_keys = ON; INSERT INTO now VALUES (9)",
         "PRAGMA defer_foreign_keys = ON; INSERT INTO now VALUES (9);
          PRAGMA defer_foreign_keys = OFF",
     ] {
         calls.begin().unwrap();
+        run(&sql, "PRAGMA defer_foreign_keys = ON");
         run(&sql, orphan);
         let error = calls.keep(&put("orphan")).unwrap_err();
         assert!(matches!(error, SqlError::Constraint { .. }), "{error:?}");
@@ -260,11 +263,14 @@ fn delete_all_in_a_call_is_undone_with_it() {
     let mut database = calls.database().clone();
     let undone: Result<(), SqlError> = sql.transaction(|sql| {
         block_on(database.commit(everything.clone())).unwrap();
+        sql.delete_all()?;
         assert_ne!(tables(), before);
         Err(refusal(sql, "SELEC"))
     });
     undone.unwrap_err();
     assert_eq!(tables(), before);
+    assert!(has(calls.database(), "old"));
+    sql.delete_all().unwrap();
     calls.keep(&everything).unwrap();
     assert_ne!(tables(), before);
     calls.abandon().unwrap();

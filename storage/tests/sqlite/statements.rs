@@ -258,7 +258,7 @@ fn a_deferred_foreign_key_is_checked_at_the_commit() {
 }
 
 #[test]
-fn delete_all_drops_whatever_the_user_made() {
+fn deleting_all_drops_whatever_the_user_made() {
     let (mut database, sql) = fresh();
     let make = [("all", include_str!("everything.sql"))];
     sql.migrate(&make).unwrap();
@@ -270,6 +270,9 @@ fn delete_all_drops_whatever_the_user_made() {
     batch.delete_all();
     batch.put("new", "2");
     block_on(database.commit(batch)).unwrap();
+    let eggs = numbers(&sql, "SELECT id FROM egg");
+    assert_eq!(eggs, [1], "keys are one thing, rows another");
+    sql.delete_all().unwrap();
     let names = "SELECT name FROM sqlite_schema WHERE name NOT LIKE 'sqlite_%' ORDER BY name";
     let names: Vec<String> = sql.exec(names, ()).unwrap().to_vec().unwrap();
     assert_eq!(names, ["_dokit_alarm", "_dokit_keys"]);
