@@ -1,15 +1,16 @@
 use std::{any::Any, fmt, future::Future, panic::AssertUnwindSafe};
 
 use dokit_client::{Access, Dispatch, ErrorReply, Failure, code};
-use dokit_storage::{Batch, MaybeSend, MaybeSync, Timestamp};
+use dokit_storage::{Batch, MaybeSend, MaybeSync, Store, Timestamp};
 use futures_util::FutureExt;
 use http::StatusCode;
 
 use crate::{
-    Alarm, BoxFuture, Call, Context, DurableObject, Error, Outcome, Response, Result, RpcCall,
-    Storage, alarm,
+    Alarm, BoxFuture, Call, Context, Delivered, Delivery, DurableObject, Error, Outcome, Response,
+    Result, RpcCall, Storage, alarm,
     call::json_response,
     idempotency::{self, Lookup},
+    outbox,
     state::{Misplaced, Settled},
     storage::{Ended, Mode},
 };
@@ -45,7 +46,10 @@ impl Activation {
         }
         let object = woken?.map_err(|error| honest(error.into_reply()))?;
         let object = Box::new(Object { object, ctx });
-        Ok((Self { object }, ended.batch))
+        let mut batch = ended.batch;
+        let sealed = storage.seal(&mut batch).await;
+        sealed.map_err(|error| Error::from(error).into_reply())?;
+        Ok((Self { object }, batch))
     }
 
     /// Runs a call alone. Dropping the future before it is done gives the call up: none of its writes
@@ -91,13 +95,14 @@ impl<T: DurableObject> Awake for Object<T> {
                 }))
             }
             Call::Alarm => Box::pin(self.alarm()),
+            Call::Delivered(delivered) => Box::pin(self.delivered(delivered)),
         }
     }
 
     fn shared(&self, call: Call) -> BoxFuture<'_, Outcome> {
         match call {
             Call::Rpc(call) if call.method.access() == Access::Shared => Box::pin(self.read(call)),
-            Call::Rpc(_) | Call::Fetch(_) | Call::Alarm => {
+            Call::Rpc(_) | Call::Fetch(_) | Call::Alarm | Call::Delivered(_) => {
                 Box::pin(async { Outcome::refused(ErrorReply::internal(&NotShared)) })
             }
         }
@@ -151,9 +156,10 @@ impl<T: DurableObject> Object<T> {
         let storage = self.ctx.storage();
         let now = self.ctx.now();
         let done = || json_response(StatusCode::OK, "null");
-        let due = match alarm::due(&storage, now).await {
+        let due = async { alarm::due(&storage, storage.alarm().await?, now).await };
+        let due = match due.await {
             Ok(Some(due)) => due,
-            Ok(None) => return Outcome::read(Ok(done())),
+            Ok(None) => return self.give_out().await,
             Err(error) => return Outcome::refused(Error::from(error).into_reply()),
         };
         let outcome = transact(storage.clone(), Mode::Alarm, async {
@@ -165,7 +171,50 @@ impl<T: DurableObject> Object<T> {
         })
         .await;
         // By the time it is now: the handler may have taken longer than its next try would wait.
-        settle_alarm(due, self.ctx.now(), outcome)
+        let outcome = settle_alarm(due, self.ctx.now(), outcome);
+        seal(&storage, outcome).await
+    }
+
+    /// Sends what was handed to `after_commit` and is due.
+    async fn give_out(&mut self) -> Outcome {
+        let storage = self.ctx.storage();
+        let mut done = json_response(StatusCode::OK, "null");
+        let writes = match outbox::give_out(&storage, self.ctx.now()).await {
+            Ok(Some((writes, deliveries))) => {
+                Delivery::attach(&mut done, deliveries);
+                writes
+            }
+            Ok(None) => return Outcome::read(Ok(done)),
+            Err(error) => return Outcome::refused(Error::from(error).into_reply()),
+        };
+        let outcome = Outcome {
+            writes,
+            ..Outcome::read(Ok(done))
+        };
+        seal(&storage, outcome).await
+    }
+
+    /// Takes what was delivered out of the outbox.
+    async fn delivered(&mut self, delivered: Delivered) -> Outcome {
+        let storage = self.ctx.storage();
+        match outbox::settle(&storage, self.ctx.now(), delivered).await {
+            Ok(writes) => {
+                let outcome = Outcome {
+                    writes,
+                    ..Outcome::read(Ok(json_response(StatusCode::OK, "null")))
+                };
+                seal(&storage, outcome).await
+            }
+            Err(error) => Outcome::refused(Error::from(error).into_reply()),
+        }
+    }
+}
+
+/// Makes the engine's alarm of the user's in what a call has written.
+async fn seal(storage: &Storage, mut outcome: Outcome) -> Outcome {
+    match storage.seal(&mut outcome.writes).await {
+        Ok(()) => outcome,
+        Err(error) => Outcome::failed(Error::from(error).into_reply()),
     }
 }
 
@@ -218,11 +267,18 @@ async fn transact(storage: Storage, mode: Mode, run: impl Future<Output = Kept>)
         Err(panicked) => return Outcome::failed(panicked),
     };
     match answer {
-        Ok(response) => Outcome {
-            writes: ended.batch,
-            reset: stale,
-            ..Outcome::read(Ok(response))
-        },
+        Ok(response) => {
+            let outcome = Outcome {
+                writes: ended.batch,
+                reset: stale,
+                ..Outcome::read(Ok(response))
+            };
+            match mode {
+                // What became of the alarm is added first.
+                Mode::Alarm => outcome,
+                _ => seal(&storage, outcome).await,
+            }
+        }
         Err(Failure::Refused(reply)) => Outcome::refused(reply),
         Err(Failure::Method(reply)) => Outcome::failed(honest(reply)),
     }

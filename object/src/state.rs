@@ -117,7 +117,7 @@ impl<T: Serialize> State<T> {
         if self.stored.as_ref() != Some(&text) {
             let mut batch = Batch::new();
             batch.put(KEY, &*text);
-            self.storage.write_state(batch)?;
+            self.storage.write_own(batch)?;
             self.stored = Some(text);
         }
         self.touched = false;
