@@ -8,7 +8,7 @@ use futures_util::future::{join, join_all};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::{Fired, Kinds, Plain, Probe};
+use crate::{Fired, Kinds, Plain, Probe, SqlProbe};
 
 /// An engine that serves [`Probe`] and [`Plain`], as the suite drives it.
 ///
@@ -43,16 +43,31 @@ pub trait Engine {
 pub struct Session<E> {
     /// The engine.
     pub engine: E,
-    sleepy: bool,
+    pub(crate) sleepy: bool,
+    probe: &'static str,
 }
 
 /// An error answer: the status, and the body.
-type Refusal = (u16, Value);
+pub(crate) type Refusal = (u16, Value);
 
 impl<E: Engine> Session<E> {
     /// A session; a `sleepy` one forces sleep between any two calls.
     pub fn new(engine: E, sleepy: bool) -> Self {
-        Self { engine, sleepy }
+        Self {
+            engine,
+            sleepy,
+            probe: Probe::NAMESPACE,
+        }
+    }
+
+    /// The same, asked of objects that have a SQL database: nothing may differ. The engine serves
+    /// [`SqlProbe`] too.
+    #[must_use]
+    pub fn of_sql_objects(self) -> Self {
+        Self {
+            probe: SqlProbe::NAMESPACE,
+            ..self
+        }
     }
 
     async fn try_call<R: DeserializeOwned>(
@@ -61,8 +76,19 @@ impl<E: Engine> Session<E> {
         method: &str,
         arguments: impl Serialize,
     ) -> Result<R, Refusal> {
+        let answer = self.try_call_of(self.probe, object, method, arguments);
+        answer.await
+    }
+
+    pub(crate) async fn try_call_of<R: DeserializeOwned>(
+        &self,
+        namespace: &str,
+        object: &str,
+        method: &str,
+        arguments: impl Serialize,
+    ) -> Result<R, Refusal> {
         let body = serde_json::to_vec(&arguments).unwrap();
-        let path = format!("/{}/{object}/{method}", Probe::NAMESPACE);
+        let path = format!("/{namespace}/{object}/{method}");
         let (status, body) = self.send("POST", &path, body).await;
         let body: Value = serde_json::from_slice(&body)
             .unwrap_or_else(|error| panic!("{method} answered {status} without json: {error}"));
@@ -123,6 +149,10 @@ macro_rules! for_each_engine_case {
             a_typed_state_is_what_the_calls_that_succeeded_made_it,
             a_typed_state_that_cannot_be_committed_is_put_back,
             a_typed_state_is_deleted_with_everything,
+            a_call_that_is_handed_over_is_made_after_the_commit_once_and_in_order,
+            a_call_that_is_handed_over_by_a_call_that_fails_is_not_made,
+            a_call_that_is_handed_over_leaves_the_alarm_alone,
+            a_call_that_cannot_be_delivered_is_kept_and_stops_no_other,
             an_alarm_is_part_of_the_call,
             a_failed_commit_fails_the_call_and_is_forgotten,
             what_was_answered_while_the_disk_broke_is_what_is_there,
@@ -235,19 +265,17 @@ pub async fn an_early_commit_stays_when_the_call_fails<E: Engine>(session: &mut 
 pub async fn a_typed_state_is_what_the_calls_that_succeeded_made_it<E: Engine>(
     session: &mut Session<E>,
 ) {
-    let numbers =
-        async |session: &Session<E>| -> Vec<u64> { session.call("a", "numbers", json!([])).await };
     session
         .call::<()>("a", "add_to_state", json!([1, ""]))
         .await;
     for (end, status) in [("fail", 418), ("panic", 500)] {
         let failed = session.refused("a", "add_to_state", json!([2, end])).await;
         assert_eq!(failed.0, status, "{failed:?}");
-        assert_eq!(numbers(session).await, [1], "{end}");
+        assert_eq!(numbers(session, "a").await, [1], "{end}");
     }
     let failed = session.refused("a", "add_to_state", json!([3, "commit"]));
     assert_eq!(failed.await.0, 418);
-    assert_eq!(numbers(session).await, [1, 3]);
+    assert_eq!(numbers(session, "a").await, [1, 3]);
     session.engine.crash().await;
     for number in [4, 5] {
         let added = session.call::<()>("a", "add_to_state", json!([number, ""]));
@@ -261,7 +289,7 @@ pub async fn a_typed_state_is_what_the_calls_that_succeeded_made_it<E: Engine>(
     });
     assert_eq!((status, body), (400, expected));
     session.engine.crash().await;
-    assert_eq!(numbers(session).await, [1, 3, 4, 5]);
+    assert_eq!(numbers(session, "a").await, [1, 3, 4, 5]);
 }
 
 /// Promise 4.
@@ -275,14 +303,12 @@ pub async fn a_typed_state_that_cannot_be_committed_is_put_back<E: Engine>(
     let (status, body) = session.refused("a", "add_to_state", json!([2, ""])).await;
     assert_eq!((status, &body["code"]), (500, &json!("commit_failed")));
     session.engine.mend_disk().await;
-    let numbers: Vec<u64> = session.call("a", "numbers", json!([])).await;
-    assert_eq!(numbers, [1]);
+    assert_eq!(numbers(session, "a").await, [1]);
     session
         .call::<()>("a", "add_to_state", json!([3, ""]))
         .await;
     session.engine.crash().await;
-    let numbers: Vec<u64> = session.call("a", "numbers", json!([])).await;
-    assert_eq!(numbers, [1, 3]);
+    assert_eq!(numbers(session, "a").await, [1, 3]);
 }
 
 /// Promise 2.
@@ -291,16 +317,105 @@ pub async fn a_typed_state_is_deleted_with_everything<E: Engine>(session: &mut S
         .call::<()>("a", "add_to_state", json!([1, ""]))
         .await;
     session.call::<()>("a", "delete_all", json!([])).await;
-    let numbers: Vec<u64> = session.call("a", "numbers", json!([])).await;
-    assert_eq!(numbers, [0; 0]);
+    assert_eq!(numbers(session, "a").await, [0; 0]);
     let keys: Vec<String> = session.call("a", "keys", [""]).await;
     assert_eq!(keys, [""; 0]);
     session
         .call::<()>("a", "add_to_state", json!([2, ""]))
         .await;
     session.engine.crash().await;
-    let numbers: Vec<u64> = session.call("a", "numbers", json!([])).await;
-    assert_eq!(numbers, [2]);
+    assert_eq!(numbers(session, "a").await, [2]);
+}
+
+/// Promise 3.
+pub async fn a_call_that_is_handed_over_is_made_after_the_commit_once_and_in_order<E: Engine>(
+    session: &mut Session<E>,
+) {
+    for numbers in [vec![3, 1], vec![2]] {
+        session
+            .call::<()>("a", "add_later", json!(["b", numbers, false]))
+            .await;
+    }
+    // What was on its way when it crashed is sent again, once it is taken for lost.
+    session.engine.crash().await;
+    session.engine.advance(Duration::from_secs(120)).await;
+    assert_eq!(numbers(session, "b").await, [3, 1, 2]);
+    session.engine.crash().await;
+    session.engine.advance(Duration::from_secs(3600)).await;
+    assert_eq!(numbers(session, "b").await, [3, 1, 2], "it was made twice");
+    // To itself too, though it is there that the call comes from.
+    session
+        .call::<()>("a", "add_later", json!(["a", [7], false]))
+        .await;
+    session.engine.settle().await;
+    assert_eq!(numbers(session, "a").await, [7]);
+}
+
+/// Promises 2 and 3.
+pub async fn a_call_that_is_handed_over_by_a_call_that_fails_is_not_made<E: Engine>(
+    session: &mut Session<E>,
+) {
+    let failed = session.refused("a", "add_later", json!(["b", [1], true]));
+    assert_eq!(failed.await.0, 418);
+    session.engine.break_disk().await;
+    let failed = session.refused("a", "add_later", json!(["b", [2], false]));
+    assert_eq!(failed.await.1["code"], "commit_failed");
+    session.engine.mend_disk().await;
+    session.engine.advance(Duration::from_secs(3600)).await;
+    assert_eq!(numbers(session, "b").await, [0; 0]);
+}
+
+/// Promises 3 and 5.
+pub async fn a_call_that_is_handed_over_leaves_the_alarm_alone<E: Engine>(
+    session: &mut Session<E>,
+) {
+    let at: i64 = session.call("a", "set_alarm", [60_000, 0]).await;
+    session
+        .call::<()>("a", "add_later", json!(["b", [1], false]))
+        .await;
+    let set: Option<i64> = session.call("a", "alarm_time", json!([])).await;
+    assert_eq!(set, Some(at));
+    session.engine.settle().await;
+    assert_eq!(numbers(session, "b").await, [1]);
+    assert_eq!(fired(session).await, []);
+    let set: Option<i64> = session.call("a", "alarm_time", json!([])).await;
+    assert_eq!(set, Some(at));
+    session.engine.advance(Duration::from_secs(60)).await;
+    let runs = fired(session).await;
+    assert_eq!(runs.len(), 1);
+    assert_eq!(runs[0].at.as_millis(), at);
+    let none: Option<i64> = session.call("a", "alarm_time", json!([])).await;
+    assert_eq!(none, None);
+    // The one that it removes is its own.
+    session
+        .call::<()>("a", "add_later", json!(["b", [2], false]))
+        .await;
+    session.call::<()>("a", "delete_alarm", json!([])).await;
+    session.engine.settle().await;
+    assert_eq!(numbers(session, "b").await, [1, 2]);
+    assert_eq!(fired(session).await.len(), 1);
+}
+
+/// Promise 3.
+pub async fn a_call_that_cannot_be_delivered_is_kept_and_stops_no_other<E: Engine>(
+    session: &mut Session<E>,
+) {
+    // The fifth is refused: `b` holds no more than four.
+    session
+        .call::<()>("a", "add_later", json!(["b", [1, 2, 3, 4, 5], false]))
+        .await;
+    session
+        .call::<()>("a", "add_later", json!(["c", [6], false]))
+        .await;
+    session.engine.settle().await;
+    assert_eq!(numbers(session, "b").await, [1, 2, 3, 4]);
+    assert_eq!(numbers(session, "c").await, [6]);
+    session.engine.crash().await;
+    let kept: Vec<String> = session.call("a", "undelivered", json!([])).await;
+    assert_eq!(
+        kept,
+        ["invalid_state (400): invalid state: 5 numbers are more than 4"]
+    );
 }
 
 /// Promise 2.
@@ -507,13 +622,13 @@ pub async fn an_id_reaches_the_object_of_the_name<E: Engine>(session: &mut Sessi
     session.call::<u64>("a", "increment", [5]).await;
     let (name, id): (Option<String>, String) = session.call("a", "identity", json!([])).await;
     session.engine.crash().await;
-    let path = format!("/{}@id/{id}/identity", Probe::NAMESPACE);
+    let path = format!("/{}@id/{id}/identity", session.probe);
     let (status, body) = session.send("POST", &path, b"[]".to_vec()).await;
     assert_eq!(status, 200);
     let found: (Option<String>, String) = serde_json::from_slice(&body).unwrap();
     assert_eq!(found, (name, id));
     for (id, why) in [("12", "64 hex"), (&*"0".repeat(64), "not valid")] {
-        let path = format!("/{}@id/{id}/identity", Probe::NAMESPACE);
+        let path = format!("/{}@id/{id}/identity", session.probe);
         let (status, body) = session.send("POST", &path, b"[]".to_vec()).await;
         let text = String::from_utf8_lossy(&body);
         assert!(status == 400 && text.contains(why), "{status} {text}");
@@ -524,14 +639,14 @@ pub async fn an_id_reaches_the_object_of_the_name<E: Engine>(session: &mut Sessi
 pub async fn an_object_learns_its_name_though_it_was_reached_by_id_first<E: Engine>(
     session: &mut Session<E>,
 ) {
-    let id = ObjectId::from_name(Probe::NAMESPACE, "a");
-    let path = format!("/{}@id/{id}/increment", Probe::NAMESPACE);
+    let id = ObjectId::from_name(session.probe, "a");
+    let path = format!("/{}@id/{id}/increment", session.probe);
     assert_eq!(session.send("POST", &path, b"[1]".to_vec()).await.0, 200);
     let (name, _): (Option<String>, String) = session.call("a", "identity", json!([])).await;
     assert_eq!(name.as_deref(), Some("a"));
     session.call::<u64>("a", "increment", [1]).await;
     session.engine.crash().await;
-    let path = format!("/{}@id/{id}/identity", Probe::NAMESPACE);
+    let path = format!("/{}@id/{id}/identity", session.probe);
     let (_, body) = session.send("POST", &path, b"[]".to_vec()).await;
     let (name, _): (Option<String>, String) = serde_json::from_slice(&body).unwrap();
     assert_eq!(name.as_deref(), Some("a"), "the name is stored");
@@ -575,7 +690,7 @@ pub async fn values_of_every_kind_come_back_as_they_went_in<E: Engine>(session: 
         bytes: vec![0, 255],
     };
     let text = serde_json::to_string(&[&kinds]).unwrap();
-    let path = format!("/{}/a/keep", Probe::NAMESPACE);
+    let path = format!("/{}/a/keep", session.probe);
     let (status, body) = session.send("POST", &path, text.into_bytes()).await;
     assert_eq!(status, 200);
     let kept: Kinds = serde_json::from_slice(&body).unwrap();
@@ -605,7 +720,7 @@ pub async fn an_idempotency_key_runs_a_call_once<E: Engine>(session: &mut Sessio
         }
         let mut request = Request::new(body.to_owned().into());
         *request.method_mut() = http::Method::POST;
-        let path = format!("/{}/a/{method}", Probe::NAMESPACE);
+        let path = format!("/{}/a/{method}", session.probe);
         *request.uri_mut() = path.parse().unwrap();
         let headers = request.headers_mut();
         headers.insert("idempotency-key", key.parse().unwrap());
@@ -640,7 +755,7 @@ pub async fn bad_input_is_answered_with_a_stable_code_and_the_object_serves_on<E
     session: &mut Session<E>,
 ) {
     session.call::<u64>("a", "increment", [1]).await;
-    let namespace = Probe::NAMESPACE;
+    let namespace = session.probe;
     let long = "x".repeat(1025);
     let big_key = format!(r#"["{}", 1]"#, "k".repeat(2049));
     let cases: Vec<(u16, &str, &str, String, &str)> = vec![
@@ -715,15 +830,15 @@ pub async fn bad_input_is_answered_with_a_stable_code_and_the_object_serves_on<E
 
 /// What is not a method goes to `fetch`, with the path relative to the object.
 pub async fn a_plain_request_reaches_fetch<E: Engine>(session: &mut Session<E>) {
-    let path = format!("/{}/a/some/path%20x?q=1&r=%2F", Probe::NAMESPACE);
+    let path = format!("/{}/a/some/path%20x?q=1&r=%2F", session.probe);
     let (status, body) = session.send("PUT", &path, b"body".to_vec()).await;
     let told = String::from_utf8(body).unwrap();
     assert_eq!((status, &*told), (200, "PUT /some/path%20x?q=1&r=%2F body"));
     let (status, body) = session
-        .send("GET", &format!("/{}/a", Probe::NAMESPACE), vec![])
+        .send("GET", &format!("/{}/a", session.probe), vec![])
         .await;
     assert_eq!((status, body), (200, b"GET / ".to_vec()));
-    let path = format!("/{}/a/teapot", Probe::NAMESPACE);
+    let path = format!("/{}/a/teapot", session.probe);
     assert_eq!(session.send("GET", &path, vec![]).await.0, 418);
 }
 
@@ -742,6 +857,11 @@ pub async fn an_object_without_fetch_names_its_methods<E: Engine>(session: &mut 
     let path = format!("/{}/a/ping", Plain::NAMESPACE);
     let (status, body) = session.send("POST", &path, b"[]".to_vec()).await;
     assert_eq!((status, body), (200, b"\"pong\"".to_vec()));
+}
+
+/// The numbers in the typed state of an object.
+async fn numbers<E: Engine>(session: &Session<E>, object: &str) -> Vec<u64> {
+    session.call(object, "numbers", json!([])).await
 }
 
 async fn fired<E: Engine>(session: &Session<E>) -> Vec<Fired> {

@@ -79,6 +79,11 @@ pub trait ProbeApi {
     async fn add_to_state(&mut self, number: u64, end: String) -> Result<(), Error>;
     /// The numbers in the typed state.
     async fn numbers(&self) -> Result<Vec<u64>, Error>;
+    /// Hands over a call of `add_to_state` of another probe for each number, and fails where it is told to.
+    async fn add_later(&mut self, name: String, numbers: Vec<u64>, fail: bool)
+    -> Result<(), Error>;
+    /// The errors of the calls that could not be delivered.
+    async fn undelivered(&self) -> Result<Vec<String>, Error>;
     /// Returns once `parties` calls of it run at once.
     async fn meet(&self, parties: usize) -> Result<(), Error>;
     /// The name by which it is addressed, and its id.
@@ -101,9 +106,15 @@ pub trait ProbeApi {
     async fn increment_other(&mut self, name: String, by: u64) -> Result<u64, Error>;
 }
 
-/// The object that the suite drives.
+/// The object that the suite drives, with keys alone.
+pub type Probe = AnyProbe<false>;
+
+/// The same with a SQL database, which changes nothing that can be asked of its keys.
+pub type SqlProbe = AnyProbe<true>;
+
+/// The object that the suite drives, of either kind.
 #[derive(Debug)]
-pub struct Probe {
+pub struct AnyProbe<const SQL: bool> {
     ctx: Context,
     remembered: u64,
     state: State<Vec<u64>>,
@@ -115,7 +126,10 @@ const FIRED: &str = "alarm:fired:";
 const REMEMBERED: &str = "remembered";
 
 #[durable_object(state = state)]
-impl DurableObject for Probe {
+impl<const SQL: bool> DurableObject for AnyProbe<SQL> {
+    const NAMESPACE: &'static str = if SQL { "sql-probe" } else { "probe" };
+    const SQL: bool = SQL;
+
     type Api = ProbeApiServer;
 
     async fn new(ctx: Context) -> Result<Self> {
@@ -165,7 +179,7 @@ impl DurableObject for Probe {
     }
 }
 
-impl ProbeApi for Probe {
+impl<const SQL: bool> ProbeApi for AnyProbe<SQL> {
     async fn put(&mut self, key: String, value: u64) -> Result<(), Error> {
         write(&self.ctx, &key, value).await
     }
@@ -265,6 +279,31 @@ impl ProbeApi for Probe {
 
     async fn numbers(&self) -> Result<Vec<u64>, Error> {
         Ok(self.state.clone())
+    }
+
+    async fn add_later(
+        &mut self,
+        name: String,
+        numbers: Vec<u64>,
+        fail: bool,
+    ) -> Result<(), Error> {
+        let other = self.ctx.namespace::<Self>().get_by_name(&name);
+        for number in numbers {
+            let call = async |other| {
+                let other = ProbeApiClient::new(other);
+                other.add_to_state(number, String::new()).await
+            };
+            self.ctx.after_commit(&other, call).await?;
+        }
+        match fail {
+            true => Err(Error::new(418, "planned", "planned failure")),
+            false => Ok(()),
+        }
+    }
+
+    async fn undelivered(&self) -> Result<Vec<String>, Error> {
+        let undelivered = self.ctx.undelivered().await?;
+        Ok(undelivered.into_iter().map(|call| call.error).collect())
     }
 
     async fn meet(&self, parties: usize) -> Result<(), Error> {
