@@ -7,11 +7,12 @@ use http::StatusCode;
 
 use crate::{
     Alarm, BoxFuture, Call, Context, Delivered, Delivery, DurableObject, Error, Outcome, Response,
-    Result, RpcCall, Storage, alarm,
+    Result, RpcCall, SocketCall, SocketEvent, Storage, alarm,
     call::json_response,
     idempotency::{self, Lookup},
     outbox,
-    state::{Misplaced, Settled},
+    sockets::{self, Staged},
+    state::Unnamed,
     storage::{Ended, Mode},
 };
 
@@ -31,16 +32,14 @@ impl Activation {
     /// runs; they are empty when it failed.
     pub(crate) async fn wake<T: DurableObject>(ctx: Context) -> Result<(Self, Batch), ErrorReply> {
         let storage = ctx.storage();
-        let running = Running::begin(&storage, Mode::Writing);
+        let running = Running::begin(&ctx, Mode::Writing, sockets::Mode::Waking);
         let woken = catch_panic(async {
             let mut object = T::new(ctx.clone()).await?;
-            match settle(&mut object, &storage, false)? {
-                Settled::Stored => Ok(object),
-                Settled::Deleted => Err(Error::internal(Misplaced::DeletedInNew)),
-            }
+            settle(&mut object, &storage, false)?;
+            Ok::<T, Error>(object)
         })
         .await;
-        let ended = running.end();
+        let (ended, _) = running.end();
         if let Some(cause) = ended.failed {
             return Err(commit_failed(cause));
         }
@@ -87,8 +86,9 @@ impl<T: DurableObject> Awake for Object<T> {
             Call::Rpc(call) if call.method.access() == Access::Shared => Box::pin(self.read(call)),
             Call::Rpc(call) => Box::pin(self.method(call)),
             Call::Fetch(request) => {
-                let storage = self.ctx.storage();
-                Box::pin(transact(storage.clone(), Mode::Writing, async move {
+                let ctx = self.ctx.clone();
+                Box::pin(transact(ctx, Mode::Writing, async move {
+                    let storage = self.ctx.storage();
                     let answer = self.object.fetch(request).await;
                     let answer = answer.map_err(|error| Failure::Method(error.into_reply()));
                     keep(&mut self.object, &storage, answer)
@@ -96,13 +96,14 @@ impl<T: DurableObject> Awake for Object<T> {
             }
             Call::Alarm => Box::pin(self.alarm()),
             Call::Delivered(delivered) => Box::pin(self.delivered(delivered)),
+            Call::Socket(call) => Box::pin(self.socket(call)),
         }
     }
 
     fn shared(&self, call: Call) -> BoxFuture<'_, Outcome> {
         match call {
             Call::Rpc(call) if call.method.access() == Access::Shared => Box::pin(self.read(call)),
-            Call::Rpc(_) | Call::Fetch(_) | Call::Alarm | Call::Delivered(_) => {
+            Call::Rpc(_) | Call::Fetch(_) | Call::Alarm | Call::Socket(_) | Call::Delivered(_) => {
                 Box::pin(async { Outcome::refused(ErrorReply::internal(&NotShared)) })
             }
         }
@@ -136,7 +137,7 @@ impl<T: DurableObject> Object<T> {
             None => None,
         };
         let object = &mut self.object;
-        transact(storage.clone(), Mode::Writing, async move {
+        transact(self.ctx.clone(), Mode::Writing, async move {
             let answer = async {
                 let json = T::Api::call_exclusive(object, call.method, &call.arguments).await?;
                 if let Some(entry) = seen {
@@ -155,14 +156,13 @@ impl<T: DurableObject> Object<T> {
     async fn alarm(&mut self) -> Outcome {
         let storage = self.ctx.storage();
         let now = self.ctx.now();
-        let done = || json_response(StatusCode::OK, "null");
         let due = async { alarm::due(&storage, storage.alarm().await?, now).await };
         let due = match due.await {
             Ok(Some(due)) => due,
             Ok(None) => return self.give_out().await,
             Err(error) => return Outcome::refused(Error::from(error).into_reply()),
         };
-        let outcome = transact(storage.clone(), Mode::Alarm, async {
+        let outcome = transact(self.ctx.clone(), Mode::Alarm, async {
             let answer = match self.object.alarm(due).await {
                 Ok(()) => Ok(done()),
                 Err(error) => Err(Failure::Method(error.into_reply())),
@@ -178,7 +178,7 @@ impl<T: DurableObject> Object<T> {
     /// Sends what was handed to `after_commit` and is due.
     async fn give_out(&mut self) -> Outcome {
         let storage = self.ctx.storage();
-        let mut done = json_response(StatusCode::OK, "null");
+        let mut done = done();
         let writes = match outbox::give_out(&storage, self.ctx.now()).await {
             Ok(Some((writes, deliveries))) => {
                 Delivery::attach(&mut done, deliveries);
@@ -201,12 +201,37 @@ impl<T: DurableObject> Object<T> {
             Ok(writes) => {
                 let outcome = Outcome {
                     writes,
-                    ..Outcome::read(Ok(json_response(StatusCode::OK, "null")))
+                    ..Outcome::read(Ok(done()))
                 };
                 seal(&storage, outcome).await
             }
             Err(error) => Outcome::refused(Error::from(error).into_reply()),
         }
+    }
+
+    /// An event of a socket.
+    async fn socket(&mut self, call: SocketCall) -> Outcome {
+        let ctx = self.ctx.clone();
+        let Some(socket) = ctx.maybe_sockets().and_then(|all| all.get(call.socket)) else {
+            // Its host has forgotten it meanwhile.
+            return Outcome::read(Ok(done()));
+        };
+        let storage = ctx.storage();
+        transact(ctx, Mode::Writing, async {
+            let handled = match call.event {
+                SocketEvent::Message(message) => {
+                    self.object.websocket_message(&socket, message).await
+                }
+                SocketEvent::Error(error) => self.object.websocket_error(&socket, error).await,
+                SocketEvent::Close(close) => self.object.websocket_close(&socket, close).await,
+            };
+            // It is the log's: nobody waits for an answer, and a code that is another call's would
+            // be taken for the fate of this one.
+            let failed = |error: Error| Failure::Method(unanswered(error.into_reply()));
+            let answer = handled.map(|()| done()).map_err(failed);
+            keep(&mut self.object, &storage, answer)
+        })
+        .await
     }
 }
 
@@ -218,12 +243,13 @@ async fn seal(storage: &Storage, mut outcome: Outcome) -> Outcome {
     }
 }
 
-/// The end of an exclusive call, with the typed state among its writes.
-struct Kept {
-    answer: Result<Response, Failure>,
-    /// Whether memory still holds a state that the call deleted.
-    stale: bool,
+/// The answer of what has none.
+fn done() -> Response {
+    json_response(StatusCode::OK, "null")
 }
+
+/// The end of an exclusive call, with the typed state among its writes.
+struct Kept(Result<Response, Failure>);
 
 /// Stores the typed state of an object whose call succeeded. A call that fails here has failed.
 fn keep<T: DurableObject>(
@@ -231,30 +257,28 @@ fn keep<T: DurableObject>(
     storage: &Storage,
     answer: Result<Response, Failure>,
 ) -> Kept {
-    let kept = answer.and_then(|response| match settle(object, storage, true) {
-        Ok(settled) => Ok((response, settled)),
-        Err(error) => Err(Failure::Method(error.into_reply())),
-    });
-    Kept {
-        stale: matches!(kept, Ok((_, Settled::Deleted))),
-        answer: kept.map(|(response, _)| response),
-    }
+    Kept(answer.and_then(|response| {
+        let settled = settle(object, storage, true);
+        settled.map_err(|error| Failure::Method(error.into_reply()))?;
+        Ok(response)
+    }))
 }
 
 /// Stores an object's typed state where it changed, or, with `first`, was never stored.
-fn settle<T: DurableObject>(object: &mut T, storage: &Storage, first: bool) -> Result<Settled> {
+fn settle<T: DurableObject>(object: &mut T, storage: &Storage, first: bool) -> Result<()> {
     match object.saved_state() {
         Some(state) => state.settle(first),
-        None if storage.has_state() => Err(Error::internal(Misplaced::Unnamed)),
-        None => Ok(Settled::Stored),
+        None if storage.has_state() => Err(Error::internal(Unnamed)),
+        None => Ok(()),
     }
 }
 
 /// Runs an exclusive call: `Ok` keeps its writes, anything else drops them.
-async fn transact(storage: Storage, mode: Mode, run: impl Future<Output = Kept>) -> Outcome {
-    let running = Running::begin(&storage, mode);
+async fn transact(ctx: Context, mode: Mode, run: impl Future<Output = Kept>) -> Outcome {
+    let storage = ctx.storage();
+    let running = Running::begin(&ctx, mode, sockets::Mode::Writing);
     let result = catch_panic(run).await;
-    let ended = running.end();
+    let (ended, staged) = running.end();
     if let Some(cause) = ended.failed {
         // It outweighs what the call made of it.
         return Outcome {
@@ -262,23 +286,26 @@ async fn transact(storage: Storage, mode: Mode, run: impl Future<Output = Kept>)
             ..Outcome::failed(commit_failed(cause))
         };
     }
-    let Kept { answer, stale } = match result {
+    let Kept(answer) = match result {
         Ok(kept) => kept,
         Err(panicked) => return Outcome::failed(panicked),
     };
     match answer {
-        Ok(response) => {
-            let outcome = Outcome {
-                writes: ended.batch,
-                reset: stale,
-                ..Outcome::read(Ok(response))
-            };
-            match mode {
-                // What became of the alarm is added first.
-                Mode::Alarm => outcome,
-                _ => seal(&storage, outcome).await,
+        Ok(mut response) => match staged.deliver(&mut response) {
+            Ok(sockets) => {
+                let outcome = Outcome {
+                    writes: ended.batch,
+                    sockets,
+                    ..Outcome::read(Ok(response))
+                };
+                match mode {
+                    // What became of the alarm is added first.
+                    Mode::Alarm => outcome,
+                    _ => seal(&storage, outcome).await,
+                }
             }
-        }
+            Err(undelivered) => Outcome::failed(undelivered.into_reply()),
+        },
         Err(Failure::Refused(reply)) => Outcome::refused(reply),
         Err(Failure::Method(reply)) => Outcome::failed(honest(reply)),
     }
@@ -304,6 +331,19 @@ fn honest(reply: ErrorReply) -> ErrorReply {
 #[error("the method answered {1:?} with the engine's own code {0:?}")]
 struct Borrowed(String, String);
 
+/// What the log gets to see of a failed handler that nobody waits for.
+fn unanswered(mut reply: ErrorReply) -> ErrorReply {
+    if reply.log.is_some() {
+        reply.code = code::INTERNAL.into();
+        return reply;
+    }
+    ErrorReply::internal(&Unanswered(reply.code.into_owned(), reply.message))
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the handler of a socket's event failed: {0}: {1}")]
+struct Unanswered(String, String);
+
 /// Adds to the outcome of an alarm what is remembered of its failures.
 fn settle_alarm(due: Alarm, now: Timestamp, mut outcome: Outcome) -> Outcome {
     match &outcome.reply {
@@ -324,23 +364,32 @@ fn settle_alarm(due: Alarm, now: Timestamp, mut outcome: Outcome) -> Outcome {
 /// The time in which writes are allowed. It ends with the call, also when the call's future is
 /// dropped half way.
 struct Running<'a> {
-    storage: &'a Storage,
+    ctx: &'a Context,
 }
 
 impl<'a> Running<'a> {
-    fn begin(storage: &'a Storage, mode: Mode) -> Self {
-        storage.begin(mode);
-        Self { storage }
+    fn begin(ctx: &'a Context, mode: Mode, sockets: sockets::Mode) -> Self {
+        ctx.storage().begin(mode);
+        if let Some(own) = ctx.maybe_sockets() {
+            own.begin(sockets);
+        }
+        Self { ctx }
     }
 
-    fn end(self) -> Ended {
-        self.storage.end()
+    fn end(self) -> (Ended, Staged) {
+        let sockets = self.ctx.maybe_sockets();
+        let staged = sockets.map_or_else(Staged::default, |own| own.end_call());
+        (self.ctx.storage().end(), staged)
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.storage.end();
+        self.ctx.storage().end();
+        if let Some(sockets) = self.ctx.maybe_sockets() {
+            // What it has gathered is undone by being dropped.
+            drop(sockets.end_call());
+        }
     }
 }
 

@@ -17,6 +17,7 @@ mod later;
 mod namespace;
 mod object_type;
 mod outbox;
+mod sockets;
 mod state;
 mod storage;
 #[cfg(feature = "testing")]
@@ -38,5 +39,10 @@ pub use later::Later;
 pub use namespace::{Namespace, Router, Stub};
 pub use object_type::{InvalidNamespace, ObjectType};
 pub use outbox::{Delivered, Delivery, Undelivered};
+pub use sockets::{
+    AutoResponse, Broadcast, Close, Connection, Message, Outgoing, SocketAction, SocketActions,
+    SocketCall, SocketEvent, SocketId, SocketLimits, Sockets, Switchboard, WebSocket,
+    WebSocketError,
+};
 pub use state::{SavedState, State, StateLoader};
 pub use storage::Storage;
