@@ -6,7 +6,6 @@ use std::{
     fmt,
     path::Path,
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
-    thread::JoinHandle,
     time::Duration,
 };
 
@@ -19,13 +18,14 @@ use dokit_storage::Limits;
 use tokio::{runtime::Handle, sync::oneshot, task::AbortHandle};
 
 use crate::{
+    checkpoint::Log,
     database::{self, Database},
     error::{DatabaseError, StartError},
     resident::{Deadline, Envelope, Message, Refused, Resident},
     residents::Residents,
     scheduler::{self, Scheduler},
     store::{ObjectStore, Shared},
-    writer::Writer,
+    writer::{Writer, Writing},
 };
 
 /// How long a shutdown waits for calls that run.
@@ -48,7 +48,7 @@ pub(crate) struct Engine {
     own: Weak<Self>,
     types: BTreeMap<&'static str, ObjectType>,
     store: Arc<Shared>,
-    writing: Mutex<Option<JoinHandle<()>>>,
+    writing: Mutex<Option<Writing>>,
     scheduler: Scheduler,
     residents: Arc<Residents>,
     /// The tasks of the host's own: the scheduler and the sweeper.
@@ -66,17 +66,22 @@ impl Engine {
         types: BTreeMap<&'static str, ObjectType>,
         mut settings: Settings,
     ) -> Result<Arc<Self>, StartError> {
-        let (database, connection) = database::open(data, types.keys().copied())?;
+        let (database, connections) = database::open(data, types.keys().copied())?;
         let scheduler = Scheduler::default();
         let alarm_set = scheduler.clone();
-        let (writer, writing) = Writer::start(connection, move |at| alarm_set.set(at));
+        let runtime = Handle::current();
+        // Beside a caller that waits for the disk another thread has to serve the others.
+        let callers_write = runtime.metrics().num_workers() > 1;
+        let (writer, writing) =
+            Writer::start(connections, Log::default(), callers_write, move |at| {
+                alarm_set.set(at)
+            });
         let store = Shared {
             database,
             writer,
             limits: settings.limits,
         };
         let residents = Residents::new(settings.sleep_after, settings.awake_limit);
-        let runtime = Handle::current();
         let engine = Arc::new_cyclic(|own| {
             let router = Arc::new(Inside {
                 engine: own.clone(),
@@ -277,8 +282,7 @@ impl Engine {
         let writing = writing.unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writing) = writing {
             self.store.writer.stop();
-            // A writer that panicked has ended too.
-            let _ = writing.join();
+            writing.join();
         }
         self.store.database.unlock();
     }

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod builder;
+mod checkpoint;
 mod clock;
 mod database;
 mod engine;
