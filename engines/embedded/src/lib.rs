@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod builder;
+mod care;
 mod checkpoint;
 mod clock;
 mod database;
@@ -16,6 +17,7 @@ mod store;
 mod writer;
 
 pub use builder::Builder;
+pub use care::{BackupError, Existing, ExportError, ImportError, Listed};
 pub use clock::SystemClock;
 pub use error::{DatabaseError, StartError};
 pub use gateway::{Listener, told_to_stop};
