@@ -101,9 +101,15 @@ pub trait ProbeApi {
     async fn increment_other(&mut self, name: String, by: u64) -> Result<u64, Error>;
 }
 
-/// The object that the suite drives.
+/// The object that the suite drives, with keys alone.
+pub type Probe = AnyProbe<false>;
+
+/// The same with a SQL database, which changes nothing that can be asked of its keys.
+pub type SqlProbe = AnyProbe<true>;
+
+/// The object that the suite drives, of either kind.
 #[derive(Debug)]
-pub struct Probe {
+pub struct AnyProbe<const SQL: bool> {
     ctx: Context,
     remembered: u64,
     state: State<Vec<u64>>,
@@ -115,7 +121,10 @@ const FIRED: &str = "alarm:fired:";
 const REMEMBERED: &str = "remembered";
 
 #[durable_object(state = state)]
-impl DurableObject for Probe {
+impl<const SQL: bool> DurableObject for AnyProbe<SQL> {
+    const NAMESPACE: &'static str = if SQL { "sql-probe" } else { "probe" };
+    const SQL: bool = SQL;
+
     type Api = ProbeApiServer;
 
     async fn new(ctx: Context) -> Result<Self> {
@@ -165,7 +174,7 @@ impl DurableObject for Probe {
     }
 }
 
-impl ProbeApi for Probe {
+impl<const SQL: bool> ProbeApi for AnyProbe<SQL> {
     async fn put(&mut self, key: String, value: u64) -> Result<(), Error> {
         write(&self.ctx, &key, value).await
     }

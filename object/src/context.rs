@@ -1,7 +1,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use dokit_client::ObjectId;
-use dokit_storage::{Store, Timestamp};
+use dokit_storage::{Store, Timestamp, sql::Sql};
 
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -51,7 +51,7 @@ impl Surroundings {
 
 impl Context {
     /// What an engine makes for each object that it wakes. `store` holds this object's data and
-    /// nothing else.
+    /// nothing else, and has SQL where the object's type asks for it ([`ObjectType::sql`](crate::ObjectType::sql)).
     pub fn new(
         id: ObjectId,
         store: impl Store + Clone + 'static,
@@ -84,6 +84,19 @@ impl Context {
     #[must_use]
     pub fn storage(&self) -> Storage {
         self.inner.storage.clone()
+    }
+
+    /// The object's SQL database, where its type says `const SQL: bool = true`.
+    ///
+    /// What a call writes to it belongs to the call, as its keys and its alarm do: all of it is
+    /// committed together, or none of it. A call that takes `&self` may only read.
+    ///
+    /// # Errors
+    ///
+    /// `internal`, where the type did not ask for one; the log says so.
+    pub fn sql(&self) -> Result<Sql> {
+        let sql = self.inner.storage.sql();
+        sql.ok_or_else(|| Error::internal(NotAsked))
     }
 
     /// The object's typed state, to be loaded in [`DurableObject::new`] into the field that
@@ -159,6 +172,12 @@ impl Context {
         })
     }
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the object has no sql database: write `const SQL: bool = true;` into its `impl DurableObject`"
+)]
+struct NotAsked;
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -35,6 +35,11 @@ pub trait DurableObject: Sized + MaybeSend + MaybeSync + 'static {
     /// Which of `fetch` and `alarm` are written. `#[durable_object]` fills it in.
     const HANDLERS: Handlers;
 
+    /// Whether it has a SQL database of its own, behind [`Context::sql`]: off unless it is asked for, for
+    /// it costs more than keys do. Data of an object does not move from one kind to the other, so decide
+    /// it before there is any. An engine that has no SQL refuses the type when it is registered.
+    const SQL: bool = false;
+
     /// The methods it can be called by: the `..Server` type that `#[rpc]` made of its trait, or `()`.
     type Api: Dispatch<Self>;
 

@@ -2,6 +2,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dokit_storage::{
     AlarmChange, Batch, Error, KeyRange, Limits, MaybeSend, MaybeSync, Result, Store, Timestamp,
+    sql::Sql,
 };
 
 use crate::{BoxFuture, alarm, idempotency, state};
@@ -256,6 +257,13 @@ impl Store for Storage {
         if batch.deletes_all() {
             call.wipes += 1;
         }
+        if batch.deletes_all()
+            && let Some(sql) = Store::sql(&self.shared.below)
+        {
+            // Keys gather in the batch, but rows are written at once: those to come stay.
+            let deleted = sql.delete_all();
+            deleted.map_err(|error| Error::engine("delete all rows", error))?;
+        }
         if matches!(batch.alarm(), AlarmChange::Set(_)) {
             // Another alarm takes the place of one that had failed.
             batch.delete(alarm::RECORD);
@@ -266,6 +274,10 @@ impl Store for Storage {
 
     fn limits(&self) -> Limits {
         Store::limits(&self.shared.below)
+    }
+
+    fn sql(&self) -> Option<Sql> {
+        Store::sql(&self.shared.below)
     }
 }
 
@@ -286,6 +298,7 @@ trait DynStore: MaybeSend + MaybeSync {
     fn alarm(&self) -> BoxFuture<'_, Result<Option<Timestamp>>>;
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<()>>;
     fn limits(&self) -> Limits;
+    fn sql(&self) -> Option<Sql>;
 }
 
 impl<T: Store + Clone + 'static> DynStore for T {
@@ -309,6 +322,10 @@ impl<T: Store + Clone + 'static> DynStore for T {
     fn limits(&self) -> Limits {
         Store::limits(self)
     }
+
+    fn sql(&self) -> Option<Sql> {
+        Store::sql(self)
+    }
 }
 
 impl Store for Erased {
@@ -330,5 +347,9 @@ impl Store for Erased {
 
     fn limits(&self) -> Limits {
         self.0.limits()
+    }
+
+    fn sql(&self) -> Option<Sql> {
+        self.0.sql()
     }
 }

@@ -34,6 +34,7 @@
 //! | `None` | NULL | `Option`, `()` |
 
 mod cursor;
+mod deletion;
 mod engine;
 mod error;
 mod handle;

@@ -9,6 +9,7 @@ mod flight;
 mod gateway;
 mod host;
 mod resident;
+mod residents;
 mod scheduler;
 mod store;
 mod writer;

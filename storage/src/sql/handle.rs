@@ -1,6 +1,8 @@
 use std::{fmt, sync::Arc};
 
-use crate::sql::{Cursor, Params, SqlAccess, SqlEngine, SqlError, SqlMigrationError, migration};
+use crate::sql::{
+    Cursor, Params, SqlAccess, SqlEngine, SqlError, SqlMigrationError, deletion, migration,
+};
 
 /// A database, to run statements on.
 ///
@@ -99,6 +101,16 @@ impl Sql {
     /// See [`SqlMigrationError`].
     pub fn migrate(&self, migrations: &[(&str, &str)]) -> Result<usize, SqlMigrationError> {
         migration::migrate(self, migrations)
+    }
+
+    /// Deletes all rows with their tables, views, triggers and indexes, and what is known of
+    /// migrations.
+    ///
+    /// # Errors
+    ///
+    /// See [`SqlError`]. Nothing was deleted then.
+    pub fn delete_all(&self) -> Result<(), SqlError> {
+        self.transaction(deletion::delete_all)
     }
 
     /// How large the database is, in bytes.
