@@ -80,7 +80,7 @@ fn open(data: &Path) -> Result<Host, StartError> {
     Host::builder().data(data).object::<Vault>().start()
 }
 
-fn vault(host: &Host, name: impl ToString) -> Client {
+fn vault(host: &Host, name: &impl ToString) -> Client {
     VaultApiClient::new(host.namespace::<Vault>().get_by_name(&name.to_string()))
 }
 
@@ -121,7 +121,7 @@ async fn in_the_log(calls: u32) -> Snapshot {
     let data = tempdir().unwrap();
     let host = open(data.path()).unwrap();
     for call in 0..calls {
-        let count = vault(&host, call % 2).add(700).await.unwrap();
+        let count = vault(&host, &call % 2).add(700).await.unwrap();
         assert_eq!(count, call / 2 + 1);
     }
     let snapshot = Snapshot::of(data.path());
@@ -132,10 +132,10 @@ async fn in_the_log(calls: u32) -> Snapshot {
 /// How many of those calls are there: the first, and each of them whole.
 async fn whole_calls(data: &Path) -> u32 {
     let host = open(data).unwrap();
-    let first = vault(&host, 0).count().await.unwrap();
-    let second = vault(&host, 1).count().await.unwrap();
+    let first = vault(&host, &0).count().await.unwrap();
+    let second = vault(&host, &1).count().await.unwrap();
     assert!(first == second || first == second + 1, "{first} {second}");
-    assert_eq!(vault(&host, 2).add(1).await.unwrap(), 1, "it serves on");
+    assert_eq!(vault(&host, &2).add(1).await.unwrap(), 1, "it serves on");
     host.shutdown().await;
     first + second
 }
@@ -178,7 +178,7 @@ async fn in_the_database(objects: u32) -> Snapshot {
     let host = open(data.path()).unwrap();
     for object in 0..objects {
         for _ in 0..ITEMS {
-            vault(&host, object).add(900).await.unwrap();
+            vault(&host, &object).add(900).await.unwrap();
         }
     }
     host.shutdown().await;
@@ -194,7 +194,7 @@ async fn in_the_database(objects: u32) -> Snapshot {
 async fn damaged(host: &Host, objects: u32) -> u32 {
     let mut damaged = 0;
     for object in 0..objects {
-        match vault(host, object).count().await {
+        match vault(host, &object).count().await {
             Ok(count) => assert_eq!(count, ITEMS, "object {object} tells what is not true"),
             Err(error) => {
                 assert_eq!(code(&error), "internal", "{error}");
@@ -258,7 +258,7 @@ async fn a_database_that_is_damaged_while_it_is_served_is_told_of() {
     let objects = 30;
     let data = in_the_database(objects).await.restore();
     let host = open(data.path()).unwrap();
-    assert_eq!(vault(&host, "new").add(1).await.unwrap(), 1);
+    assert_eq!(vault(&host, &"new").add(1).await.unwrap(), 1);
     let path = data.path().join(DATABASE);
     let before = fs::read(&path).unwrap();
     let file = OpenOptions::new().write(true).open(&path).unwrap();
@@ -271,7 +271,7 @@ async fn a_database_that_is_damaged_while_it_is_served_is_told_of() {
     host.shutdown().await;
     let host = open(data.path()).unwrap();
     assert_eq!(damaged(&host, objects).await, 0);
-    assert_eq!(vault(&host, "new").count().await.unwrap(), 1);
+    assert_eq!(vault(&host, &"new").count().await.unwrap(), 1);
 }
 
 /// This test binary again, to run one of the ignored tests below: by `sh`, after a setting of its own.
@@ -320,7 +320,7 @@ fn say(line: &str) {
 #[ignore = "is run by the test below, under a limit"]
 async fn adds_until_the_disk_takes_no_more() {
     let host = open(&told_where()).unwrap();
-    let (full, other) = (vault(&host, "full"), vault(&host, "other"));
+    let (full, other) = (vault(&host, &"full"), vault(&host, &"other"));
     assert_eq!(other.add(1).await.unwrap(), 1);
     let mut added = 0;
     let refused = loop {
@@ -353,8 +353,8 @@ async fn adds_until_the_disk_takes_no_more() {
     host.shutdown().await;
     drop((full, other, host));
     let host = open(&told_where()).unwrap();
-    assert_eq!(vault(&host, "full").count().await.unwrap(), added + 1);
-    assert_eq!(vault(&host, "other").count().await.unwrap(), 2);
+    assert_eq!(vault(&host, &"full").count().await.unwrap(), added + 1);
+    assert_eq!(vault(&host, &"other").count().await.unwrap(), 2);
     host.shutdown().await;
     say(&format!("added {added}"));
 }
@@ -404,7 +404,7 @@ async fn when_a_disk_is_full_the_host_serves_on_and_takes_calls_again_when_there
 async fn says_whether_it_can_start() {
     match open(&told_where()) {
         Ok(host) => {
-            let added = vault(&host, "a").add(1).await;
+            let added = vault(&host, &"a").add(1).await;
             say(&format!(
                 "started {:?}",
                 added.map_err(|error| code(&error))
@@ -482,7 +482,7 @@ async fn a_folder_is_free_as_soon_as_the_process_that_had_it_is_killed() {
         child.kill().unwrap();
         child.wait().unwrap();
         let host = open(data.path()).unwrap();
-        assert_eq!(vault(&host, "a").count().await.unwrap(), count);
+        assert_eq!(vault(&host, &"a").count().await.unwrap(), count);
         host.shutdown().await;
     }
 }
