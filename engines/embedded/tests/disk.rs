@@ -121,7 +121,7 @@ async fn in_the_log(calls: u32) -> Snapshot {
     let data = tempdir().unwrap();
     let host = open(data.path()).unwrap();
     for call in 0..calls {
-        let count = vault(&host, &call % 2).add(700).await.unwrap();
+        let count = vault(&host, &(call % 2)).add(700).await.unwrap();
         assert_eq!(count, call / 2 + 1);
     }
     let snapshot = Snapshot::of(data.path());
