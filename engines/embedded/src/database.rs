@@ -447,12 +447,16 @@ mod tests {
     #[test]
     fn a_commit_is_synced_before_it_returns() {
         let data = tempdir().unwrap();
-        let (_database, writer) = open(data.path(), std::iter::empty()).unwrap();
-        let pragma = |name| {
-            writer.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0))
-        };
-        assert_eq!(pragma("journal_mode").unwrap(), "wal".to_owned().into());
-        assert_eq!(pragma("synchronous").unwrap(), 2.into(), "FULL");
+        let (_database, connections) = open(data.path(), std::iter::empty()).unwrap();
+        // Checkpoints too: the log may begin anew only when the database has what was in it.
+        for connection in [connections.writer, connections.checkpoints] {
+            let pragma = |name| {
+                let value = |row: &Row<'_>| row.get::<_, rusqlite::types::Value>(0);
+                connection.pragma_query_value(None, name, value).unwrap()
+            };
+            assert_eq!(pragma("journal_mode"), "wal".to_owned().into());
+            assert_eq!(pragma("synchronous"), 2.into(), "FULL");
+        }
     }
 
     #[test]
