@@ -18,21 +18,22 @@ use dokit_object::{
 use dokit_storage::Limits;
 use tokio::{
     runtime::Handle,
-    sync::{mpsc, oneshot, watch},
+    sync::{Semaphore, mpsc, oneshot, watch},
     task::JoinHandle as Task,
 };
 
 use crate::{
+    connection::Patience,
     database::{self, Database},
+    doors::Doors,
     error::{DatabaseError, StartError},
+    load::{Load, Place},
     resident::{Deadline, Envelope, Message, QUEUE, Resident},
     scheduler::{self, Scheduler},
+    serving::Serving,
     store::ObjectStore,
     writer::Writer,
 };
-
-/// How long a shutdown waits for calls that run.
-pub(crate) const DRAIN: Duration = Duration::from_secs(10);
 
 /// What a builder has gathered.
 pub(crate) struct Settings {
@@ -42,6 +43,12 @@ pub(crate) struct Settings {
     pub(crate) deadline: Duration,
     pub(crate) longest_deadline: Duration,
     pub(crate) sleep_after: Duration,
+    pub(crate) doors: Doors,
+    pub(crate) connections: usize,
+    pub(crate) patience: Patience,
+    pub(crate) waiting_calls: usize,
+    pub(crate) waiting_bytes: usize,
+    pub(crate) drain: Duration,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -61,6 +68,8 @@ pub(crate) struct Engine {
     /// Held by the one shutdown that there is.
     shutdown: tokio::sync::Mutex<()>,
     settings: Settings,
+    load: Arc<Load>,
+    serving: Serving,
     runtime: Handle,
     surroundings: Surroundings,
 }
@@ -100,6 +109,12 @@ impl Engine {
                 residents: Mutex::new(Some(HashMap::new())),
                 stopping: watch::Sender::new(false),
                 shutdown: tokio::sync::Mutex::new(()),
+                load: Arc::new(Load::new(settings.waiting_calls, settings.waiting_bytes)),
+                serving: Serving {
+                    patience: settings.patience,
+                    connections: Arc::new(Semaphore::new(settings.connections)),
+                    drain: settings.drain,
+                },
                 settings,
                 runtime,
                 surroundings,
@@ -136,6 +151,18 @@ impl Engine {
         self.settings.body_limit
     }
 
+    pub(crate) fn load(&self) -> &Arc<Load> {
+        &self.load
+    }
+
+    pub(crate) fn doors(&self) -> &Doors {
+        &self.settings.doors
+    }
+
+    pub(crate) fn serving(&self) -> &Serving {
+        &self.serving
+    }
+
     pub(crate) fn writer(&self) -> Writer {
         self.writer.clone()
     }
@@ -156,21 +183,22 @@ impl Engine {
     }
 
     /// Answers a request of the gateway.
-    pub(crate) async fn request(&self, request: Request) -> Response {
-        let answer = match self.accept(request) {
+    pub(crate) async fn request(&self, request: Request, place: Place) -> Response {
+        let answer = match self.accept(request, place) {
             Ok(answer) => answer.await,
             Err(refused) => Err(refused),
         };
         answer.unwrap_or_else(|error| error_response(&error))
     }
 
-    fn accept(&self, request: Request) -> Result<Answer, ErrorReply> {
+    fn accept(&self, request: Request, place: Place) -> Result<Answer, ErrorReply> {
         let router = &*self.surroundings.router;
         let address = Address::parse(request.uri().path(), self.types.values(), router)?;
         let object_type = self.types[address.namespace];
         let deadline = self.deadline(deadline(&request)?);
         let call = route(&object_type, &address.path, request)?;
-        self.submit(object_type, address.id, call, deadline, Chain::default())
+        let chain = Chain::default();
+        self.submit(object_type, address.id, call, deadline, chain, place)
     }
 
     /// Accepts a call of a method that comes from inside the process.
@@ -185,9 +213,11 @@ impl Engine {
             let known: Vec<&str> = self.types.keys().copied().collect();
             return Err(ErrorReply::namespace_not_found(namespace, &known));
         };
+        let mut place = self.load().enter()?;
+        place.bring(request.arguments.len())?;
         let deadline = self.deadline(request.deadline);
         let call = object_type.call(request)?;
-        self.submit(object_type, id, call, deadline, chain)
+        self.submit(object_type, id, call, deadline, chain, place)
     }
 
     fn deadline(&self, asked: Option<Duration>) -> Duration {
@@ -204,6 +234,7 @@ impl Engine {
         call: Call,
         deadline: Duration,
         chain: Chain,
+        place: Place,
     ) -> Result<Answer, ErrorReply> {
         if chain.contains(&id) {
             return Err(ErrorReply::reentrant_call());
@@ -216,6 +247,7 @@ impl Engine {
             deadline,
             chain,
             reply,
+            _place: place,
         };
         let mut residents = self.residents();
         let Some(residents) = &mut *residents else {
@@ -298,7 +330,7 @@ impl Engine {
         }
     }
 
-    pub(crate) async fn shutdown(&self) {
+    pub(crate) async fn shutdown(&self, grace: Duration) {
         // A second one waits for the first.
         let _only = self.shutdown.lock().await;
         self.stop_alarms();
@@ -310,8 +342,8 @@ impl Engine {
                 let _ = task.await;
             }
         };
-        if tokio::time::timeout(DRAIN, finish).await.is_err() {
-            tracing::warn!("calls still ran after {DRAIN:?} and were given up");
+        if tokio::time::timeout(grace, finish).await.is_err() {
+            tracing::warn!("calls still ran after {grace:?} and were given up");
             self.stopping.send_replace(true);
             for task in tasks {
                 task.abort();

@@ -2,19 +2,25 @@
 
 mod builder;
 mod clock;
+mod connection;
 mod database;
+mod doors;
 mod engine;
 mod error;
 mod flight;
 mod gateway;
 mod host;
+mod listener;
+mod load;
 mod resident;
 mod scheduler;
+mod serving;
 mod store;
 mod writer;
 
 pub use builder::Builder;
 pub use clock::SystemClock;
 pub use error::{DatabaseError, StartError};
-pub use gateway::{Listener, told_to_stop};
 pub use host::Host;
+pub use listener::Listener;
+pub use serving::told_to_stop;

@@ -10,7 +10,7 @@ use tokio::{
     time::{Instant, timeout_at},
 };
 
-use crate::{engine::Engine, flight::commit_failed, store::ObjectStore};
+use crate::{engine::Engine, flight::commit_failed, load::Place, store::ObjectStore};
 
 /// How many calls wait for one object at most. One more is answered `overloaded`.
 pub(crate) const QUEUE: usize = 1024;
@@ -35,6 +35,8 @@ pub(crate) struct Envelope {
     /// The objects that wait for this call.
     pub(crate) chain: Chain,
     pub(crate) reply: Reply,
+    /// Given back when the call is done.
+    pub(crate) _place: Place,
 }
 
 /// What a call is answered.

@@ -179,7 +179,8 @@ fn dispatch(engine: &Engine, scheduler: &Scheduler, now: Timestamp) -> Timestamp
             let Due { object, id, at, .. } = due;
             let id = ObjectId::from_bytes(id);
             let chain = Chain::default();
-            let answer = engine.submit(object_type, id, Call::Alarm, DEADLINE, chain);
+            let place = engine.load().enter_always();
+            let answer = engine.submit(object_type, id, Call::Alarm, DEADLINE, chain, place);
             let fired = Fired {
                 object,
                 at,
