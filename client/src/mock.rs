@@ -77,7 +77,7 @@ impl MockTransport {
 
     /// Sets an error of the host as the answer to one call: [`ErrorReply::overloaded`], say.
     pub fn refuse_once(&self, method: &str, error: &ErrorReply) {
-        self.reply_once(method, CallReply::error(&error));
+        self.reply_once(method, CallReply::error(error));
     }
 
     /// Sets the answer to one call as it comes over the wire, however odd.

@@ -8,7 +8,7 @@ use futures_util::future::{join, join_all};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::{Fired, Kinds, Plain, Probe};
+use crate::{Fired, Kinds, Plain, Probe, SqlProbe};
 
 /// An engine that serves [`Probe`] and [`Plain`], as the suite drives it.
 ///
@@ -43,16 +43,31 @@ pub trait Engine {
 pub struct Session<E> {
     /// The engine.
     pub engine: E,
-    sleepy: bool,
+    pub(crate) sleepy: bool,
+    probe: &'static str,
 }
 
 /// An error answer: the status, and the body.
-type Refusal = (u16, Value);
+pub(crate) type Refusal = (u16, Value);
 
 impl<E: Engine> Session<E> {
     /// A session; a `sleepy` one forces sleep between any two calls.
     pub fn new(engine: E, sleepy: bool) -> Self {
-        Self { engine, sleepy }
+        Self {
+            engine,
+            sleepy,
+            probe: Probe::NAMESPACE,
+        }
+    }
+
+    /// The same, asked of objects that have a SQL database: nothing may differ. The engine serves
+    /// [`SqlProbe`] too.
+    #[must_use]
+    pub fn of_sql_objects(self) -> Self {
+        Self {
+            probe: SqlProbe::NAMESPACE,
+            ..self
+        }
     }
 
     async fn try_call<R: DeserializeOwned>(
@@ -61,8 +76,19 @@ impl<E: Engine> Session<E> {
         method: &str,
         arguments: impl Serialize,
     ) -> Result<R, Refusal> {
+        let answer = self.try_call_of(self.probe, object, method, arguments);
+        answer.await
+    }
+
+    pub(crate) async fn try_call_of<R: DeserializeOwned>(
+        &self,
+        namespace: &str,
+        object: &str,
+        method: &str,
+        arguments: impl Serialize,
+    ) -> Result<R, Refusal> {
         let body = serde_json::to_vec(&arguments).unwrap();
-        let path = format!("/{}/{object}/{method}", Probe::NAMESPACE);
+        let path = format!("/{namespace}/{object}/{method}");
         let (status, body) = self.send("POST", &path, body).await;
         let body: Value = serde_json::from_slice(&body)
             .unwrap_or_else(|error| panic!("{method} answered {status} without json: {error}"));
@@ -120,6 +146,9 @@ macro_rules! for_each_engine_case {
             a_call_that_panics_leaves_nothing_and_the_object_serves_on,
             a_failed_call_leaves_nothing_in_memory,
             an_early_commit_stays_when_the_call_fails,
+            a_typed_state_is_what_the_calls_that_succeeded_made_it,
+            a_typed_state_that_cannot_be_committed_is_put_back,
+            a_typed_state_is_deleted_with_everything,
             an_alarm_is_part_of_the_call,
             a_failed_commit_fails_the_call_and_is_forgotten,
             what_was_answered_while_the_disk_broke_is_what_is_there,
@@ -226,6 +255,78 @@ pub async fn an_early_commit_stays_when_the_call_fails<E: Engine>(session: &mut 
     session.engine.crash().await;
     assert_eq!(session.get("early").await, Some(1));
     assert_eq!(session.get("late").await, None);
+}
+
+/// Promises 2 and 7.
+pub async fn a_typed_state_is_what_the_calls_that_succeeded_made_it<E: Engine>(
+    session: &mut Session<E>,
+) {
+    let numbers =
+        async |session: &Session<E>| -> Vec<u64> { session.call("a", "numbers", json!([])).await };
+    session
+        .call::<()>("a", "add_to_state", json!([1, ""]))
+        .await;
+    for (end, status) in [("fail", 418), ("panic", 500)] {
+        let failed = session.refused("a", "add_to_state", json!([2, end])).await;
+        assert_eq!(failed.0, status, "{failed:?}");
+        assert_eq!(numbers(session).await, [1], "{end}");
+    }
+    let failed = session.refused("a", "add_to_state", json!([3, "commit"]));
+    assert_eq!(failed.await.0, 418);
+    assert_eq!(numbers(session).await, [1, 3]);
+    session.engine.crash().await;
+    for number in [4, 5] {
+        let added = session.call::<()>("a", "add_to_state", json!([number, ""]));
+        added.await;
+    }
+    let (status, body) = session.refused("a", "add_to_state", json!([6, ""])).await;
+    let expected = json!({
+        "error": "invalid state: 5 numbers are more than 4",
+        "code": "invalid_state",
+        "details": {"reason": "5 numbers are more than 4"},
+    });
+    assert_eq!((status, body), (400, expected));
+    session.engine.crash().await;
+    assert_eq!(numbers(session).await, [1, 3, 4, 5]);
+}
+
+/// Promise 4.
+pub async fn a_typed_state_that_cannot_be_committed_is_put_back<E: Engine>(
+    session: &mut Session<E>,
+) {
+    session
+        .call::<()>("a", "add_to_state", json!([1, ""]))
+        .await;
+    session.engine.break_disk().await;
+    let (status, body) = session.refused("a", "add_to_state", json!([2, ""])).await;
+    assert_eq!((status, &body["code"]), (500, &json!("commit_failed")));
+    session.engine.mend_disk().await;
+    let numbers: Vec<u64> = session.call("a", "numbers", json!([])).await;
+    assert_eq!(numbers, [1]);
+    session
+        .call::<()>("a", "add_to_state", json!([3, ""]))
+        .await;
+    session.engine.crash().await;
+    let numbers: Vec<u64> = session.call("a", "numbers", json!([])).await;
+    assert_eq!(numbers, [1, 3]);
+}
+
+/// Promise 2.
+pub async fn a_typed_state_is_deleted_with_everything<E: Engine>(session: &mut Session<E>) {
+    session
+        .call::<()>("a", "add_to_state", json!([1, ""]))
+        .await;
+    session.call::<()>("a", "delete_all", json!([])).await;
+    let numbers: Vec<u64> = session.call("a", "numbers", json!([])).await;
+    assert_eq!(numbers, [0; 0]);
+    let keys: Vec<String> = session.call("a", "keys", [""]).await;
+    assert_eq!(keys, [""; 0]);
+    session
+        .call::<()>("a", "add_to_state", json!([2, ""]))
+        .await;
+    session.engine.crash().await;
+    let numbers: Vec<u64> = session.call("a", "numbers", json!([])).await;
+    assert_eq!(numbers, [2]);
 }
 
 /// Promise 2.
@@ -432,13 +533,13 @@ pub async fn an_id_reaches_the_object_of_the_name<E: Engine>(session: &mut Sessi
     session.call::<u64>("a", "increment", [5]).await;
     let (name, id): (Option<String>, String) = session.call("a", "identity", json!([])).await;
     session.engine.crash().await;
-    let path = format!("/{}@id/{id}/identity", Probe::NAMESPACE);
+    let path = format!("/{}@id/{id}/identity", session.probe);
     let (status, body) = session.send("POST", &path, b"[]".to_vec()).await;
     assert_eq!(status, 200);
     let found: (Option<String>, String) = serde_json::from_slice(&body).unwrap();
     assert_eq!(found, (name, id));
     for (id, why) in [("12", "64 hex"), (&*"0".repeat(64), "not valid")] {
-        let path = format!("/{}@id/{id}/identity", Probe::NAMESPACE);
+        let path = format!("/{}@id/{id}/identity", session.probe);
         let (status, body) = session.send("POST", &path, b"[]".to_vec()).await;
         let text = String::from_utf8_lossy(&body);
         assert!(status == 400 && text.contains(why), "{status} {text}");
@@ -449,14 +550,14 @@ pub async fn an_id_reaches_the_object_of_the_name<E: Engine>(session: &mut Sessi
 pub async fn an_object_learns_its_name_though_it_was_reached_by_id_first<E: Engine>(
     session: &mut Session<E>,
 ) {
-    let id = ObjectId::from_name(Probe::NAMESPACE, "a");
-    let path = format!("/{}@id/{id}/increment", Probe::NAMESPACE);
+    let id = ObjectId::from_name(session.probe, "a");
+    let path = format!("/{}@id/{id}/increment", session.probe);
     assert_eq!(session.send("POST", &path, b"[1]".to_vec()).await.0, 200);
     let (name, _): (Option<String>, String) = session.call("a", "identity", json!([])).await;
     assert_eq!(name.as_deref(), Some("a"));
     session.call::<u64>("a", "increment", [1]).await;
     session.engine.crash().await;
-    let path = format!("/{}@id/{id}/identity", Probe::NAMESPACE);
+    let path = format!("/{}@id/{id}/identity", session.probe);
     let (_, body) = session.send("POST", &path, b"[]".to_vec()).await;
     let (name, _): (Option<String>, String) = serde_json::from_slice(&body).unwrap();
     assert_eq!(name.as_deref(), Some("a"), "the name is stored");
@@ -500,7 +601,7 @@ pub async fn values_of_every_kind_come_back_as_they_went_in<E: Engine>(session: 
         bytes: vec![0, 255],
     };
     let text = serde_json::to_string(&[&kinds]).unwrap();
-    let path = format!("/{}/a/keep", Probe::NAMESPACE);
+    let path = format!("/{}/a/keep", session.probe);
     let (status, body) = session.send("POST", &path, text.into_bytes()).await;
     assert_eq!(status, 200);
     let kept: Kinds = serde_json::from_slice(&body).unwrap();
@@ -530,7 +631,7 @@ pub async fn an_idempotency_key_runs_a_call_once<E: Engine>(session: &mut Sessio
         }
         let mut request = Request::new(body.to_owned().into());
         *request.method_mut() = http::Method::POST;
-        let path = format!("/{}/a/{method}", Probe::NAMESPACE);
+        let path = format!("/{}/a/{method}", session.probe);
         *request.uri_mut() = path.parse().unwrap();
         let headers = request.headers_mut();
         headers.insert("idempotency-key", key.parse().unwrap());
@@ -565,7 +666,7 @@ pub async fn bad_input_is_answered_with_a_stable_code_and_the_object_serves_on<E
     session: &mut Session<E>,
 ) {
     session.call::<u64>("a", "increment", [1]).await;
-    let namespace = Probe::NAMESPACE;
+    let namespace = session.probe;
     let long = "x".repeat(1025);
     let big_key = format!(r#"["{}", 1]"#, "k".repeat(2049));
     let cases: Vec<(u16, &str, &str, String, &str)> = vec![
@@ -640,15 +741,15 @@ pub async fn bad_input_is_answered_with_a_stable_code_and_the_object_serves_on<E
 
 /// What is not a method goes to `fetch`, with the path relative to the object.
 pub async fn a_plain_request_reaches_fetch<E: Engine>(session: &mut Session<E>) {
-    let path = format!("/{}/a/some/path%20x?q=1&r=%2F", Probe::NAMESPACE);
+    let path = format!("/{}/a/some/path%20x?q=1&r=%2F", session.probe);
     let (status, body) = session.send("PUT", &path, b"body".to_vec()).await;
     let told = String::from_utf8(body).unwrap();
     assert_eq!((status, &*told), (200, "PUT /some/path%20x?q=1&r=%2F body"));
     let (status, body) = session
-        .send("GET", &format!("/{}/a", Probe::NAMESPACE), vec![])
+        .send("GET", &format!("/{}/a", session.probe), vec![])
         .await;
     assert_eq!((status, body), (200, b"GET / ".to_vec()));
-    let path = format!("/{}/a/teapot", Probe::NAMESPACE);
+    let path = format!("/{}/a/teapot", session.probe);
     assert_eq!(session.send("GET", &path, vec![]).await.0, 418);
 }
 

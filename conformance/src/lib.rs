@@ -11,10 +11,13 @@
 
 pub mod engine;
 mod probe;
+mod rows;
+pub mod sql;
 pub mod store;
 
 pub use engine::{Engine, Session};
 pub use probe::{
-    Fired, Kinds, Plain, PlainApi, PlainApiClient, PlainApiServer, Probe, ProbeApi, ProbeApiClient,
-    ProbeApiServer,
+    AnyProbe, Fired, Kinds, Plain, PlainApi, PlainApiClient, PlainApiServer, Probe, ProbeApi,
+    ProbeApiClient, ProbeApiServer, SqlProbe,
 };
+pub use rows::{Cells, Ending, Rows, RowsApi, RowsApiClient, RowsApiServer, Seen};

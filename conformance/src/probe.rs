@@ -9,7 +9,7 @@ use std::{
 
 use dokit_client::rpc;
 use dokit_object::{
-    Alarm, Context, DurableObject, Error, Request, Response, Result, durable_object,
+    Alarm, Context, DurableObject, Error, Request, Response, Result, State, durable_object,
 };
 use dokit_storage::{Batch, KeyRange, Store, Timestamp};
 use serde::{Deserialize, Serialize};
@@ -74,6 +74,11 @@ pub trait ProbeApi {
     async fn remember(&mut self, value: u64, fail: bool) -> Result<(), Error>;
     /// The field that is not in storage, and the number in storage it should agree with.
     async fn remembered(&self) -> Result<(u64, u64), Error>;
+    /// Adds to the typed state, of at most four numbers, and then ends well, or as told: `fail`, `panic`,
+    /// or `commit`, which makes the state durable, adds the number again and fails.
+    async fn add_to_state(&mut self, number: u64, end: String) -> Result<(), Error>;
+    /// The numbers in the typed state.
+    async fn numbers(&self) -> Result<Vec<u64>, Error>;
     /// Returns once `parties` calls of it run at once.
     async fn meet(&self, parties: usize) -> Result<(), Error>;
     /// The name by which it is addressed, and its id.
@@ -96,11 +101,18 @@ pub trait ProbeApi {
     async fn increment_other(&mut self, name: String, by: u64) -> Result<u64, Error>;
 }
 
-/// The object that the suite drives.
+/// The object that the suite drives, with keys alone.
+pub type Probe = AnyProbe<false>;
+
+/// The same with a SQL database, which changes nothing that can be asked of its keys.
+pub type SqlProbe = AnyProbe<true>;
+
+/// The object that the suite drives, of either kind.
 #[derive(Debug)]
-pub struct Probe {
+pub struct AnyProbe<const SQL: bool> {
     ctx: Context,
     remembered: u64,
+    state: State<Vec<u64>>,
     meeting: AtomicUsize,
 }
 
@@ -108,15 +120,24 @@ const FAILURES: &str = "alarm:failures";
 const FIRED: &str = "alarm:fired:";
 const REMEMBERED: &str = "remembered";
 
-#[durable_object]
-impl DurableObject for Probe {
+#[durable_object(state = state)]
+impl<const SQL: bool> DurableObject for AnyProbe<SQL> {
+    const NAMESPACE: &'static str = if SQL { "sql-probe" } else { "probe" };
+    const SQL: bool = SQL;
+
     type Api = ProbeApiServer;
 
     async fn new(ctx: Context) -> Result<Self> {
         let remembered = read(&ctx, REMEMBERED).await?.unwrap_or(0);
+        let state = ctx
+            .state(Vec::new)
+            .check(|numbers| at_most_four(numbers))
+            .load()
+            .await?;
         Ok(Self {
             ctx,
             remembered,
+            state,
             meeting: AtomicUsize::new(0),
         })
     }
@@ -153,7 +174,7 @@ impl DurableObject for Probe {
     }
 }
 
-impl ProbeApi for Probe {
+impl<const SQL: bool> ProbeApi for AnyProbe<SQL> {
     async fn put(&mut self, key: String, value: u64) -> Result<(), Error> {
         write(&self.ctx, &key, value).await
     }
@@ -234,6 +255,27 @@ impl ProbeApi for Probe {
         Ok((self.remembered, stored))
     }
 
+    async fn add_to_state(&mut self, number: u64, end: String) -> Result<(), Error> {
+        self.state.push(number);
+        yield_now().await;
+        match &*end {
+            "fail" => return Err(Error::new(418, "planned", "planned failure")),
+            "panic" => panic!("planned panic"),
+            "commit" => {
+                self.state.save()?;
+                self.ctx.commit().await?;
+                self.state.push(number);
+                return Err(Error::new(418, "planned", "planned failure"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn numbers(&self) -> Result<Vec<u64>, Error> {
+        Ok(self.state.clone())
+    }
+
     async fn meet(&self, parties: usize) -> Result<(), Error> {
         self.meeting.fetch_add(1, Ordering::SeqCst);
         while self.meeting.load(Ordering::SeqCst) < parties {
@@ -304,6 +346,13 @@ impl ProbeApi for Probe {
             Ok(count) => Ok(count),
             Err(error) => Err(Error::internal(error)),
         }
+    }
+}
+
+fn at_most_four(numbers: &[u64]) -> Result<(), String> {
+    match numbers.len() {
+        0..=4 => Ok(()),
+        more => Err(format!("{more} numbers are more than 4")),
     }
 }
 

@@ -2,7 +2,10 @@
 
 use proc_macro2::TokenStream;
 use quote::{ToTokens, format_ident, quote};
-use syn::{Error, ImplItem, ItemImpl, Path, Result, Type, parse::Parser, parse_quote};
+use syn::{
+    Error, Ident, ImplItem, ItemImpl, Path, Result, Type, parse::Parser, parse_quote,
+    parse_quote_spanned,
+};
 
 use crate::{case::Case, path::crate_path};
 
@@ -10,13 +13,18 @@ const HANDLERS: [&str; 2] = ["fetch", "alarm"];
 
 pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenStream> {
     let mut chosen: Option<Path> = None;
+    let mut state: Option<Ident> = None;
     syn::meta::parser(|meta| {
         if meta.path.is_ident("crate") {
             chosen = Some(meta.value()?.parse()?);
             return Ok(());
         }
+        if meta.path.is_ident("state") {
+            state = Some(meta.value()?.parse()?);
+            return Ok(());
+        }
         Err(meta.error(
-            "unknown option; expected `crate = path` (a namespace is named in the block below, by \
+            "unknown option; expected `state = field` or `crate = path` (a namespace is named in the block below, by \
              `const NAMESPACE: &'static str = \"..\";`)",
         ))
     })
@@ -49,6 +57,14 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
         item.items.push(parse_quote!(
             type Api = ();
         ));
+    }
+    if let Some(field) = state {
+        // With the span of the field's name, an error about it points there.
+        item.items.push(parse_quote_spanned! {field.span()=>
+            fn saved_state(&mut self) -> ::core::option::Option<&mut dyn #krate::SavedState> {
+                ::core::option::Option::Some(&mut self.#field)
+            }
+        });
     }
     if !has(&item, "HANDLERS") {
         let written = HANDLERS.iter().filter(|handler| has(&item, handler));

@@ -6,10 +6,11 @@ use futures_util::FutureExt;
 use http::StatusCode;
 
 use crate::{
-    Alarm, BoxFuture, Call, Context, DurableObject, Error, Outcome, Response, RpcCall, Storage,
-    alarm,
+    Alarm, BoxFuture, Call, Context, DurableObject, Error, Outcome, Response, Result, RpcCall,
+    Storage, alarm,
     call::json_response,
     idempotency::{self, Lookup},
+    state::{Misplaced, Settled},
     storage::{Ended, Mode},
 };
 
@@ -30,7 +31,14 @@ impl Activation {
     pub(crate) async fn wake<T: DurableObject>(ctx: Context) -> Result<(Self, Batch), ErrorReply> {
         let storage = ctx.storage();
         let running = Running::begin(&storage, Mode::Writing);
-        let woken = catch_panic(async { T::new(ctx.clone()).await }).await;
+        let woken = catch_panic(async {
+            let mut object = T::new(ctx.clone()).await?;
+            match settle(&mut object, &storage, false)? {
+                Settled::Stored => Ok(object),
+                Settled::Deleted => Err(Error::internal(Misplaced::DeletedInNew)),
+            }
+        })
+        .await;
         let ended = running.end();
         if let Some(cause) = ended.failed {
             return Err(commit_failed(cause));
@@ -76,9 +84,10 @@ impl<T: DurableObject> Awake for Object<T> {
             Call::Rpc(call) => Box::pin(self.method(call)),
             Call::Fetch(request) => {
                 let storage = self.ctx.storage();
-                Box::pin(transact(storage, Mode::Writing, async {
+                Box::pin(transact(storage.clone(), Mode::Writing, async move {
                     let answer = self.object.fetch(request).await;
-                    answer.map_err(|error| Failure::Method(error.into_reply()))
+                    let answer = answer.map_err(|error| Failure::Method(error.into_reply()));
+                    keep(&mut self.object, &storage, answer)
                 }))
             }
             Call::Alarm => Box::pin(self.alarm()),
@@ -121,14 +130,18 @@ impl<T: DurableObject> Object<T> {
             },
             None => None,
         };
-        let run = T::Api::call_exclusive(&mut self.object, call.method, &call.arguments);
+        let object = &mut self.object;
         transact(storage.clone(), Mode::Writing, async move {
-            let json = run.await?;
-            if let Some(entry) = seen {
-                let remembered = entry.remember(&storage, now, &json).await;
-                remembered.map_err(|error| Failure::Method(Error::from(error).into_reply()))?;
-            }
-            Ok(json_response(StatusCode::OK, json))
+            let answer = async {
+                let json = T::Api::call_exclusive(object, call.method, &call.arguments).await?;
+                if let Some(entry) = seen {
+                    let remembered = entry.remember(&storage, now, &json).await;
+                    remembered.map_err(|error| Failure::Method(Error::from(error).into_reply()))?;
+                }
+                Ok(json_response(StatusCode::OK, json))
+            };
+            let answer = answer.await;
+            keep(object, &storage, answer)
         })
         .await
     }
@@ -143,11 +156,12 @@ impl<T: DurableObject> Object<T> {
             Ok(None) => return Outcome::read(Ok(done())),
             Err(error) => return Outcome::refused(Error::from(error).into_reply()),
         };
-        let outcome = transact(storage, Mode::Alarm, async {
-            match self.object.alarm(due).await {
+        let outcome = transact(storage.clone(), Mode::Alarm, async {
+            let answer = match self.object.alarm(due).await {
                 Ok(()) => Ok(done()),
                 Err(error) => Err(Failure::Method(error.into_reply())),
-            }
+            };
+            keep(&mut self.object, &storage, answer)
         })
         .await;
         // By the time it is now: the handler may have taken longer than its next try would wait.
@@ -155,12 +169,40 @@ impl<T: DurableObject> Object<T> {
     }
 }
 
+/// The end of an exclusive call, with the typed state among its writes.
+struct Kept {
+    answer: Result<Response, Failure>,
+    /// Whether memory still holds a state that the call deleted.
+    stale: bool,
+}
+
+/// Stores the typed state of an object whose call succeeded. A call that fails here has failed.
+fn keep<T: DurableObject>(
+    object: &mut T,
+    storage: &Storage,
+    answer: Result<Response, Failure>,
+) -> Kept {
+    let kept = answer.and_then(|response| match settle(object, storage, true) {
+        Ok(settled) => Ok((response, settled)),
+        Err(error) => Err(Failure::Method(error.into_reply())),
+    });
+    Kept {
+        stale: matches!(kept, Ok((_, Settled::Deleted))),
+        answer: kept.map(|(response, _)| response),
+    }
+}
+
+/// Stores an object's typed state where it changed, or, with `first`, was never stored.
+fn settle<T: DurableObject>(object: &mut T, storage: &Storage, first: bool) -> Result<Settled> {
+    match object.saved_state() {
+        Some(state) => state.settle(first),
+        None if storage.has_state() => Err(Error::internal(Misplaced::Unnamed)),
+        None => Ok(Settled::Stored),
+    }
+}
+
 /// Runs an exclusive call: `Ok` keeps its writes, anything else drops them.
-async fn transact(
-    storage: Storage,
-    mode: Mode,
-    run: impl Future<Output = Result<Response, Failure>>,
-) -> Outcome {
+async fn transact(storage: Storage, mode: Mode, run: impl Future<Output = Kept>) -> Outcome {
     let running = Running::begin(&storage, mode);
     let result = catch_panic(run).await;
     let ended = running.end();
@@ -171,14 +213,18 @@ async fn transact(
             ..Outcome::failed(commit_failed(cause))
         };
     }
-    match result {
-        Ok(Ok(response)) => Outcome {
+    let Kept { answer, stale } = match result {
+        Ok(kept) => kept,
+        Err(panicked) => return Outcome::failed(panicked),
+    };
+    match answer {
+        Ok(response) => Outcome {
             writes: ended.batch,
+            reset: stale,
             ..Outcome::read(Ok(response))
         },
-        Ok(Err(Failure::Refused(reply))) => Outcome::refused(reply),
-        Ok(Err(Failure::Method(reply))) => Outcome::failed(honest(reply)),
-        Err(panicked) => Outcome::failed(panicked),
+        Err(Failure::Refused(reply)) => Outcome::refused(reply),
+        Err(Failure::Method(reply)) => Outcome::failed(honest(reply)),
     }
 }
 

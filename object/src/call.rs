@@ -54,8 +54,13 @@ pub struct Outcome {
     pub reply: Result<Response, ErrorReply>,
     /// The writes, to be committed as one. Empty for a call that failed, except for what is
     /// remembered of a failed alarm.
+    ///
+    /// Rows of an object that has SQL are not in it: they are in the object's open database. They are
+    /// undone where [`reset`](Self::reset) is set, before these are applied, and committed with them
+    /// otherwise.
     pub writes: Batch,
-    /// Whether the object's memory has to be dropped, because it may hold what was not written.
+    /// Whether the object's memory has to be dropped, because it may hold what was not written, and
+    /// the call's rows undone.
     pub reset: bool,
     /// Whether the call failed because the disk did.
     pub(crate) disk_failed: bool,

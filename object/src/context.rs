@@ -1,9 +1,14 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use dokit_client::ObjectId;
-use dokit_storage::{Store, Timestamp};
+use dokit_storage::{Store, Timestamp, sql::Sql};
 
-use crate::{Clock, DurableObject, Error, FailedAlarm, Namespace, Result, Router, Storage, alarm};
+use serde::{Serialize, de::DeserializeOwned};
+
+use crate::{
+    Clock, DurableObject, Error, FailedAlarm, Namespace, Result, Router, StateLoader, Storage,
+    alarm,
+};
 
 /// What an object has of the world: its id, its storage, the time, other objects, and the variables
 /// that its host was started with.
@@ -46,7 +51,7 @@ impl Surroundings {
 
 impl Context {
     /// What an engine makes for each object that it wakes. `store` holds this object's data and
-    /// nothing else.
+    /// nothing else, and has SQL where the object's type asks for it ([`ObjectType::sql`](crate::ObjectType::sql)).
     pub fn new(
         id: ObjectId,
         store: impl Store + Clone + 'static,
@@ -81,6 +86,30 @@ impl Context {
         self.inner.storage.clone()
     }
 
+    /// The object's SQL database, where its type says `const SQL: bool = true`.
+    ///
+    /// What a call writes to it belongs to the call, as its keys and its alarm do: all of it is
+    /// committed together, or none of it. A call that takes `&self` may only read.
+    ///
+    /// # Errors
+    ///
+    /// `internal`, where the type did not ask for one; the log says so.
+    pub fn sql(&self) -> Result<Sql> {
+        let sql = self.inner.storage.sql();
+        sql.ok_or_else(|| Error::internal(NotAsked))
+    }
+
+    /// The object's typed state, to be loaded in [`DurableObject::new`] into the field that
+    /// `#[durable_object(state = field)]` names: see [`State`](crate::State). A first wake begins with what
+    /// `initial` gives, such as `Cart::default`.
+    pub fn state<T, F>(&self, initial: F) -> StateLoader<T, F>
+    where
+        T: Serialize + DeserializeOwned,
+        F: FnOnce() -> T,
+    {
+        StateLoader::new(self.storage(), initial)
+    }
+
     /// The time by the engine's clock.
     #[must_use]
     pub fn now(&self) -> Timestamp {
@@ -89,7 +118,8 @@ impl Context {
 
     /// Makes durable what the running call has written so far, before it acts on the outside world,
     /// and waits until what earlier calls wrote is durable too: the next call may start before that.
-    /// If the call fails later, that much of it remains. A call that takes `&self` has written
+    /// If the call fails later, that much of it remains. A typed state is part of it where it was
+    /// [saved](crate::State::save) before. A call that takes `&self` has written
     /// nothing, but may have read what is still on its way to the disk.
     ///
     /// # Errors
@@ -142,6 +172,12 @@ impl Context {
         })
     }
 }
+
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "the object has no sql database: write `const SQL: bool = true;` into its `impl DurableObject`"
+)]
+struct NotAsked;
 
 impl fmt::Debug for Context {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

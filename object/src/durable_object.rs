@@ -3,7 +3,7 @@ use std::future::Future;
 use dokit_client::Dispatch;
 use dokit_storage::{MaybeSend, MaybeSync};
 
-use crate::{Alarm, Context, Error, Handlers, Request, Response, Result};
+use crate::{Alarm, Context, Error, Handlers, Request, Response, Result, SavedState};
 
 /// A value with a name, its own storage and its own alarms, of which there is exactly one.
 ///
@@ -35,6 +35,11 @@ pub trait DurableObject: Sized + MaybeSend + MaybeSync + 'static {
     /// Which of `fetch` and `alarm` are written. `#[durable_object]` fills it in.
     const HANDLERS: Handlers;
 
+    /// Whether it has a SQL database of its own, behind [`Context::sql`]: off unless it is asked for, for
+    /// it costs more than keys do. Data of an object does not move from one kind to the other, so decide
+    /// it before there is any. An engine that has no SQL refuses the type when it is registered.
+    const SQL: bool = false;
+
     /// The methods it can be called by: the `..Server` type that `#[rpc]` made of its trait, or `()`.
     type Api: Dispatch<Self>;
 
@@ -44,6 +49,12 @@ pub trait DurableObject: Sized + MaybeSend + MaybeSync + 'static {
     ///
     /// An error is the answer to the call that woke it; the next call tries again.
     fn new(ctx: Context) -> impl Future<Output = Result<Self>> + MaybeSend;
+
+    /// The field that holds the typed state. `#[durable_object(state = field)]` fills it in; see
+    /// [`State`](crate::State).
+    fn saved_state(&mut self) -> Option<&mut dyn SavedState> {
+        None
+    }
 
     /// Answers a plain HTTP request whose path, relative to the object, is not the name of a method.
     fn fetch(&mut self, request: Request) -> impl Future<Output = Result<Response>> + MaybeSend {

@@ -2,13 +2,16 @@ use std::{borrow::Cow, error::Error as StdError, fmt};
 
 use dokit_alarms::Error as AlarmError;
 use dokit_client::{ErrorReply, RpcError};
-use dokit_storage::Error as StorageError;
+use dokit_storage::{
+    Error as StorageError,
+    sql::{SqlError, SqlMigrationError},
+};
 use serde::Serialize;
 
 /// What an object answers when it cannot do what it was asked: a status, a stable code and a message
 /// for the caller, and apart from those what only the log gets to see.
 ///
-/// It is the ready-made error type for methods that need none of their own. Errors of storage and of
+/// It is the ready-made error type for methods that need none of their own. Errors of storage, of SQL and of
 /// alarms convert with `?`: those that the caller's input can cause (a value too large, a refused value) keep their
 /// text, all others become `internal`.
 #[derive(Clone, Debug)]
@@ -98,6 +101,21 @@ impl From<StorageError> for Error {
             _ => return Self::internal(error),
         };
         Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<SqlError> for Error {
+    fn from(error: SqlError) -> Self {
+        match error {
+            SqlError::TooLarge { .. } => Self::new(413, "value_too_large", error.to_string()),
+            _ => Self::internal(error),
+        }
+    }
+}
+
+impl From<SqlMigrationError> for Error {
+    fn from(error: SqlMigrationError) -> Self {
+        Self::internal(error)
     }
 }
 

@@ -15,6 +15,7 @@ mod handlers;
 mod idempotency;
 mod namespace;
 mod object_type;
+mod state;
 mod storage;
 #[cfg(feature = "testing")]
 pub mod testing;
@@ -33,4 +34,5 @@ pub use error::{Error, Result};
 pub use handlers::Handlers;
 pub use namespace::{Namespace, Router, Stub};
 pub use object_type::{InvalidNamespace, ObjectType};
+pub use state::{SavedState, State, StateLoader};
 pub use storage::Storage;

@@ -11,6 +11,7 @@ pub struct ObjectType {
     namespace: &'static str,
     methods: &'static [Method],
     handlers: Handlers,
+    sql: bool,
     wake: fn(Context) -> Waking,
 }
 
@@ -30,6 +31,7 @@ impl ObjectType {
             namespace: T::NAMESPACE,
             methods: <T::Api as Dispatch<T>>::METHODS,
             handlers: T::HANDLERS,
+            sql: T::SQL,
             wake: |ctx| Box::pin(Activation::wake::<T>(ctx)),
         })
     }
@@ -65,6 +67,12 @@ impl ObjectType {
         self.handlers
     }
 
+    /// Whether its objects have a SQL database of their own.
+    #[must_use]
+    pub fn sql(&self) -> bool {
+        self.sql
+    }
+
     /// Wakes an object. The batch is what it wrote while it woke, to be committed before its first
     /// call.
     ///
@@ -81,6 +89,7 @@ impl fmt::Debug for ObjectType {
         f.debug_struct("ObjectType")
             .field("namespace", &self.namespace)
             .field("handlers", &self.handlers)
+            .field("sql", &self.sql)
             .finish_non_exhaustive()
     }
 }

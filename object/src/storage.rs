@@ -2,9 +2,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dokit_storage::{
     AlarmChange, Batch, Error, KeyRange, Limits, MaybeSend, MaybeSync, Result, Store, Timestamp,
+    sql::Sql,
 };
 
-use crate::{BoxFuture, alarm, idempotency};
+use crate::{BoxFuture, alarm, idempotency, state};
 
 /// What keys of the engine's own begin with.
 const RESERVED: [&str; 2] = [alarm::RECORD, idempotency::PREFIX];
@@ -38,6 +39,10 @@ struct CallState {
     failed: Option<String>,
     /// Whether an early commit is under way. Where the call ends so, it has failed too.
     committing: bool,
+    /// How often everything was deleted since the object woke.
+    wipes: u64,
+    /// Whether the object has a typed state, whose key is then nobody else's to write.
+    has_state: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -70,6 +75,8 @@ impl Storage {
                     batch: Arc::default(),
                     failed: None,
                     committing: false,
+                    wipes: 0,
+                    has_state: false,
                 }),
             }),
         }
@@ -162,9 +169,48 @@ impl Storage {
         Ok(())
     }
 
+    /// How often everything was deleted since the object woke.
+    pub(crate) fn wipes(&self) -> u64 {
+        self.call().wipes
+    }
+
+    /// Takes the key of the typed state for it. False where it has been taken already.
+    pub(crate) fn take_state(&self) -> bool {
+        !std::mem::replace(&mut self.call().has_state, true)
+    }
+
+    /// Whether the object has loaded a typed state since it woke.
+    pub(crate) fn has_state(&self) -> bool {
+        self.call().has_state
+    }
+
+    /// Adds the typed state to the writes of the running call.
+    pub(crate) fn write_state(&self, batch: Batch) -> Result<()> {
+        self.call().check_writing()?;
+        self.add(batch)
+    }
+
     /// Whether the store's alarm is the one that is being handled.
     fn alarm_is_taken(&self) -> bool {
         self.call().mode == Mode::Alarm
+    }
+}
+
+impl CallState {
+    fn check_writing(&self) -> Result<()> {
+        if self.mode == Mode::Reading {
+            return Err(Error::Refused {
+                operation: "write",
+                reason: "no call that takes `&mut self` is running",
+            });
+        }
+        if self.failed.is_some() {
+            return Err(Error::Refused {
+                operation: "write",
+                reason: "an earlier commit of this call failed",
+            });
+        }
+        Ok(())
     }
 }
 
@@ -201,17 +247,22 @@ impl Store for Storage {
             });
         }
         let mut call = self.call();
-        if call.mode == Mode::Reading {
+        call.check_writing()?;
+        if call.has_state && batch.writes().any(|(key, _)| key == state::KEY) {
             return Err(Error::Refused {
                 operation: "write",
-                reason: "no call that takes `&mut self` is running",
+                reason: "the key `state` is that of the object's typed state",
             });
         }
-        if call.failed.is_some() {
-            return Err(Error::Refused {
-                operation: "write",
-                reason: "an earlier commit of this call failed",
-            });
+        if batch.deletes_all() {
+            call.wipes += 1;
+        }
+        if batch.deletes_all()
+            && let Some(sql) = Store::sql(&self.shared.below)
+        {
+            // Keys gather in the batch, but rows are written at once: those to come stay.
+            let deleted = sql.delete_all();
+            deleted.map_err(|error| Error::engine("delete all rows", error))?;
         }
         if matches!(batch.alarm(), AlarmChange::Set(_)) {
             // Another alarm takes the place of one that had failed.
@@ -223,6 +274,10 @@ impl Store for Storage {
 
     fn limits(&self) -> Limits {
         Store::limits(&self.shared.below)
+    }
+
+    fn sql(&self) -> Option<Sql> {
+        Store::sql(&self.shared.below)
     }
 }
 
@@ -243,6 +298,7 @@ trait DynStore: MaybeSend + MaybeSync {
     fn alarm(&self) -> BoxFuture<'_, Result<Option<Timestamp>>>;
     fn commit(&self, batch: Batch) -> BoxFuture<'_, Result<()>>;
     fn limits(&self) -> Limits;
+    fn sql(&self) -> Option<Sql>;
 }
 
 impl<T: Store + Clone + 'static> DynStore for T {
@@ -266,6 +322,10 @@ impl<T: Store + Clone + 'static> DynStore for T {
     fn limits(&self) -> Limits {
         Store::limits(self)
     }
+
+    fn sql(&self) -> Option<Sql> {
+        Store::sql(self)
+    }
 }
 
 impl Store for Erased {
@@ -287,5 +347,9 @@ impl Store for Erased {
 
     fn limits(&self) -> Limits {
         self.0.limits()
+    }
+
+    fn sql(&self) -> Option<Sql> {
+        self.0.sql()
     }
 }

@@ -99,6 +99,26 @@ impl Batch {
         }
     }
 
+    /// What it does within a range of keys; the alarm is none of them.
+    #[must_use]
+    pub fn within(&self, range: &KeyRange) -> Self {
+        let written = self.writes.range::<str, _>(range.bounds());
+        Self {
+            delete_all: self.delete_all,
+            writes: written
+                .map(|(key, value)| (key.clone(), value.clone()))
+                .collect(),
+            alarm: AlarmChange::Keep,
+        }
+    }
+
+    /// The bytes of its keys and values together.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let bytes = |(key, value): (&str, Option<&str>)| key.len() + value.map_or(0, str::len);
+        self.writes().map(bytes).sum()
+    }
+
     /// What happens to the alarm.
     #[must_use]
     pub fn alarm(&self) -> AlarmChange {

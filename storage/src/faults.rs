@@ -3,7 +3,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use crate::{Batch, Error, KeyRange, Limits, Result, Store, Timestamp};
+use crate::{Batch, Error, KeyRange, Limits, Result, Store, Timestamp, sql::Sql};
 
 /// A store that fails where a test says, over another one.
 ///
@@ -171,8 +171,8 @@ impl<T: Store> Store for Faults<T> {
     }
 
     async fn commit(&mut self, batch: Batch) -> Result<()> {
-        if batch.is_empty() {
-            // It writes nothing, so it is none of the commits that are counted.
+        if batch.is_empty() && self.store.sql().is_none() {
+            // It writes nothing, no rows either, so it is none of the commits that are counted.
             return self.store.commit(batch).await;
         }
         let fault = self.plan().commits.next();
@@ -191,6 +191,10 @@ impl<T: Store> Store for Faults<T> {
 
     fn limits(&self) -> Limits {
         self.store.limits()
+    }
+
+    fn sql(&self) -> Option<Sql> {
+        self.store.sql()
     }
 }
 

@@ -20,6 +20,7 @@ mod maybe_send;
 mod memory;
 mod migration;
 mod schema;
+pub mod sql;
 mod step;
 mod store;
 mod time_series;

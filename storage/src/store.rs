@@ -1,6 +1,6 @@
 use std::future::Future;
 
-use crate::{Batch, KeyRange, Limits, MaybeSend, MaybeSync, Result, Timestamp};
+use crate::{Batch, KeyRange, Limits, MaybeSend, MaybeSync, Result, Timestamp, sql::Sql};
 
 /// What an engine gives: one key-value store with one alarm.
 ///
@@ -40,6 +40,11 @@ pub trait Store: MaybeSend + MaybeSync {
     fn limits(&self) -> Limits {
         Limits::default()
     }
+
+    /// The SQL of a store that keeps rows beside its keys, in the same commit. Most have none.
+    fn sql(&self) -> Option<Sql> {
+        None
+    }
 }
 
 impl<T: Store + ?Sized> Store for &mut T {
@@ -64,5 +69,9 @@ impl<T: Store + ?Sized> Store for &mut T {
 
     fn limits(&self) -> Limits {
         (**self).limits()
+    }
+
+    fn sql(&self) -> Option<Sql> {
+        (**self).sql()
     }
 }

@@ -53,6 +53,13 @@ impl Exported {
         env: &Env,
     ) -> Result<Self, JsValue> {
         let object_type = object_type.map_err(|error| js_sys::Error::new(&error.to_string()))?;
+        if object_type.sql() {
+            let namespace = object_type.namespace();
+            let refused = format!(
+                "objects of {namespace:?} ask for sql, which this engine does not serve yet"
+            );
+            return Err(js_sys::Error::new(&refused).into());
+        }
         let router = Arc::new(Bindings::new(env.clone()));
         let mut surroundings = Surroundings::new(Arc::new(PlatformClock), router);
         surroundings.variables = Arc::new(variables(env));

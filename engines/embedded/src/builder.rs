@@ -30,6 +30,7 @@ use crate::{
 /// | [`deadline`](Self::deadline) | 30 s |
 /// | [`longest_deadline`](Self::longest_deadline) | 15 min |
 /// | [`sleep_after`](Self::sleep_after) | 10 s |
+/// | [`awake_limit`](Self::awake_limit) | 100,000 |
 /// | [`clock`](Self::clock) | the system's |
 ///
 /// The doors and the limits of what comes over HTTP:
@@ -79,6 +80,7 @@ impl Builder {
                 waiting_calls: 65_536,
                 waiting_bytes: 256 * 1024 * 1024,
                 drain: Duration::from_secs(10),
+                awake_limit: 100_000,
                 clock: Arc::new(SystemClock),
             },
         }
@@ -127,11 +129,20 @@ impl Builder {
         self
     }
 
-    /// How long an object has had no call when it leaves memory. The next call, or its alarm, wakes it,
-    /// and nobody else can tell. At zero it leaves as soon as nothing waits for it. This is by the
-    /// runtime's time, not by the host's clock.
+    /// How long an object has had no call when it leaves memory: this long at least, and twice as long
+    /// at most. The next call, or its alarm, wakes it, and nobody else can tell. At zero it leaves as
+    /// soon as nothing waits for it. This is by the runtime's time, not by the host's clock.
     pub fn sleep_after(mut self, idle: Duration) -> Self {
         self.settings.sleep_after = idle;
+        self
+    }
+
+    /// How many objects are awake at most, more or less: with more, those that were idle longest leave
+    /// memory before their time. One that has something to do never leaves, so it can be exceeded.
+    ///
+    /// An awake object costs what it keeps in its own fields, and about 1.5 KiB beside that.
+    pub fn awake_limit(mut self, objects: usize) -> Self {
+        self.settings.awake_limit = objects;
         self
     }
 

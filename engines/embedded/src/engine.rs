@@ -2,10 +2,10 @@
 //! way that every call takes.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::BTreeMap,
     fmt,
     path::Path,
-    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak},
+    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     thread::JoinHandle,
     time::Duration,
 };
@@ -18,8 +18,8 @@ use dokit_object::{
 use dokit_storage::Limits;
 use tokio::{
     runtime::Handle,
-    sync::{Semaphore, mpsc, oneshot, watch},
-    task::JoinHandle as Task,
+    sync::{Semaphore, oneshot},
+    task::AbortHandle,
 };
 
 use crate::{
@@ -28,10 +28,11 @@ use crate::{
     doors::Doors,
     error::{DatabaseError, StartError},
     load::{Load, Place},
-    resident::{Deadline, Envelope, Message, QUEUE, Resident},
+    resident::{Deadline, Envelope, Message, Refused, Resident},
+    residents::Residents,
     scheduler::{self, Scheduler},
     serving::Serving,
-    store::ObjectStore,
+    store::{ObjectStore, Shared},
     writer::Writer,
 };
 
@@ -43,6 +44,7 @@ pub(crate) struct Settings {
     pub(crate) deadline: Duration,
     pub(crate) longest_deadline: Duration,
     pub(crate) sleep_after: Duration,
+    pub(crate) awake_limit: usize,
     pub(crate) doors: Doors,
     pub(crate) connections: usize,
     pub(crate) patience: Patience,
@@ -56,15 +58,12 @@ pub(crate) struct Settings {
 pub(crate) struct Engine {
     own: Weak<Self>,
     types: BTreeMap<&'static str, ObjectType>,
-    pub(crate) database: Arc<Database>,
-    writer: Writer,
+    store: Arc<Shared>,
     writing: Mutex<Option<JoinHandle<()>>>,
-    alarms: OnceLock<Task<()>>,
     scheduler: Scheduler,
-    /// The objects in memory; none once the host is closed.
-    residents: Mutex<Option<Residents>>,
-    /// Says that what still runs has to be given up; so does its end.
-    stopping: watch::Sender<bool>,
+    residents: Arc<Residents>,
+    /// The tasks of the host's own: the scheduler and the sweeper.
+    tasks: OnceLock<[AbortHandle; 2]>,
     /// Held by the one shutdown that there is.
     shutdown: tokio::sync::Mutex<()>,
     settings: Settings,
@@ -72,13 +71,6 @@ pub(crate) struct Engine {
     serving: Serving,
     runtime: Handle,
     surroundings: Surroundings,
-}
-
-type Residents = HashMap<(&'static str, ObjectId), ResidentHandle>;
-
-struct ResidentHandle {
-    queue: mpsc::Sender<Message>,
-    task: Task<()>,
 }
 
 impl Engine {
@@ -91,6 +83,12 @@ impl Engine {
         let scheduler = Scheduler::default();
         let alarm_set = scheduler.clone();
         let (writer, writing) = Writer::start(connection, move |at| alarm_set.set(at));
+        let store = Shared {
+            database,
+            writer,
+            limits: settings.limits,
+        };
+        let residents = Residents::new(settings.sleep_after, settings.awake_limit);
         let runtime = Handle::current();
         let engine = Arc::new_cyclic(|own| {
             let router = Arc::new(Inside {
@@ -101,13 +99,11 @@ impl Engine {
             Self {
                 own: own.clone(),
                 types,
-                database: Arc::new(database),
-                writer,
+                store: Arc::new(store),
                 writing: Mutex::new(Some(writing)),
-                alarms: OnceLock::new(),
                 scheduler,
-                residents: Mutex::new(Some(HashMap::new())),
-                stopping: watch::Sender::new(false),
+                residents: Arc::new(residents),
+                tasks: OnceLock::new(),
                 shutdown: tokio::sync::Mutex::new(()),
                 load: Arc::new(Load::new(settings.waiting_calls, settings.waiting_bytes)),
                 serving: Serving {
@@ -122,7 +118,10 @@ impl Engine {
         });
         // Not sooner: a task that finds no engine ends.
         let alarms = scheduler::run(engine.own(), engine.scheduler.clone());
-        let _ = engine.alarms.set(engine.runtime.spawn(alarms));
+        let alarms = engine.runtime.spawn(alarms).abort_handle();
+        let sweeper = Arc::clone(&engine.residents).sweep();
+        let sweeper = engine.runtime.spawn(sweeper).abort_handle();
+        let _ = engine.tasks.set([alarms, sweeper]);
         Ok(engine)
     }
 
@@ -163,8 +162,13 @@ impl Engine {
         &self.serving
     }
 
-    pub(crate) fn writer(&self) -> Writer {
-        self.writer.clone()
+    pub(crate) fn database(&self) -> &Database {
+        &self.store.database
+    }
+
+    /// The objects in memory.
+    pub(crate) fn residents(&self) -> &Residents {
+        &self.residents
     }
 
     /// The type of a namespace, where it is registered.
@@ -178,8 +182,7 @@ impl Engine {
         namespace: &'static str,
         id: ObjectId,
     ) -> Result<ObjectStore, DatabaseError> {
-        let database = Arc::clone(&self.database);
-        ObjectStore::open(database, self.writer(), self.settings.limits, namespace, id)
+        ObjectStore::open(Arc::clone(&self.store), namespace, id)
     }
 
     /// Answers a request of the gateway.
@@ -198,14 +201,14 @@ impl Engine {
         let deadline = self.deadline(deadline(&request)?);
         let call = route(&object_type, &address.path, request)?;
         let chain = Chain::default();
-        self.submit(object_type, address.id, call, deadline, chain, place)
+        self.submit(object_type, &address.id, call, deadline, chain, place)
     }
 
     /// Accepts a call of a method that comes from inside the process.
     fn rpc(
         &self,
         namespace: &'static str,
-        id: ObjectId,
+        id: &ObjectId,
         request: CallRequest,
         chain: Chain,
     ) -> Result<Answer, ErrorReply> {
@@ -230,89 +233,38 @@ impl Engine {
     pub(crate) fn submit(
         &self,
         object_type: ObjectType,
-        id: ObjectId,
+        id: &ObjectId,
         call: Call,
         deadline: Duration,
         chain: Chain,
         place: Place,
     ) -> Result<Answer, ErrorReply> {
-        if chain.contains(&id) {
+        if chain.contains(id) {
             return Err(ErrorReply::reentrant_call());
         }
         let (reply, answer) = oneshot::channel();
         let deadline = Deadline::after(deadline);
-        let envelope = Envelope {
+        let mut message = Message::Call(Box::new(Envelope {
             id: id.clone(),
             call,
             deadline,
             chain,
             reply,
             _place: place,
-        };
-        let mut residents = self.residents();
-        let Some(residents) = &mut *residents else {
-            return Err(ErrorReply::shutting_down());
-        };
-        let key = (object_type.namespace(), id);
-        let queue = match residents.get(&key) {
-            Some(resident) if !resident.queue.is_closed() => &resident.queue,
-            // An object whose task has died, of a panic in a destructor, gets another.
-            died => {
-                let in_doubt = died.is_some();
-                let resident = self.make_resident(object_type, key.1.clone(), in_doubt);
-                &residents.entry(key).insert_entry(resident).into_mut().queue
+        }));
+        loop {
+            let make = || Resident::new(self.own(), object_type, id.clone());
+            let resident = self
+                .residents
+                .place((object_type.namespace(), *id.as_bytes()), make);
+            let resident = resident.ok_or_else(ErrorReply::shutting_down)?;
+            match resident.tell(message, &self.runtime) {
+                Ok(()) => return Ok(Answer { deadline, answer }),
+                Err(Refused::Full) => return Err(ErrorReply::overloaded()),
+                // It has just left: then there is another place.
+                Err(Refused::Closed(returned)) => message = returned,
             }
-        };
-        let message = Message::Call(Box::new(envelope));
-        queue.try_send(message).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => ErrorReply::overloaded(),
-            mpsc::error::TrySendError::Closed(_) => ErrorReply::object_reset(),
-        })?;
-        Ok(Answer { deadline, answer })
-    }
-
-    fn make_resident(
-        &self,
-        object_type: ObjectType,
-        id: ObjectId,
-        in_doubt: bool,
-    ) -> ResidentHandle {
-        let (queue, waiting) = mpsc::channel(QUEUE);
-        let resident = Resident::new(
-            self.own.clone(),
-            object_type,
-            id,
-            waiting,
-            self.settings.sleep_after,
-            in_doubt,
-        );
-        let mut stopping = self.stopping.subscribe();
-        let task = self.runtime.spawn(async move {
-            tokio::select! {
-                () = resident.run() => {}
-                // Also when the engine is gone, and the sender with it.
-                _ = stopping.wait_for(|stopping| *stopping) => {}
-            }
-        });
-        ResidentHandle { queue, task }
-    }
-
-    /// Takes an object out of memory, unless a call waits in its queue. Calls are put there under the
-    /// same lock, so either it is seen here, or its caller sees that the object has gone.
-    pub(crate) fn forget(
-        &self,
-        namespace: &'static str,
-        id: &ObjectId,
-        queue: &mpsc::Receiver<Message>,
-    ) -> bool {
-        let mut residents = self.residents();
-        if !queue.is_empty() {
-            return false;
         }
-        if let Some(residents) = &mut *residents {
-            residents.remove(&(namespace, id.clone()));
-        }
-        true
     }
 
     pub(crate) async fn alarms_settled(&self) {
@@ -320,66 +272,61 @@ impl Engine {
     }
 
     pub(crate) async fn sleep(&self) {
-        let queues: Vec<_> = match &*self.residents() {
-            Some(residents) => residents.values().map(|one| one.queue.clone()).collect(),
-            None => return,
-        };
-        for queue in queues {
-            // A queue that has closed belongs to an object that has left memory already.
-            let _ = queue.send(Message::Sleep).await;
+        for resident in self.residents.all() {
+            // One that takes no messages has left memory already.
+            let _ = resident.tell(Message::Sleep, &self.runtime);
         }
     }
 
     pub(crate) async fn shutdown(&self, grace: Duration) {
         // A second one waits for the first.
         let _only = self.shutdown.lock().await;
-        self.stop_alarms();
-        let residents = self.residents().take().unwrap_or_default();
-        let mut tasks: Vec<Task<()>> = residents.into_values().map(|one| one.task).collect();
+        self.stop_tasks();
+        let residents = self.residents.close();
         let finish = async {
-            for task in &mut tasks {
-                // A task that panicked is done too.
-                let _ = task.await;
+            for resident in &residents {
+                resident.finished().await;
             }
         };
         if tokio::time::timeout(grace, finish).await.is_err() {
             tracing::warn!("calls still ran after {grace:?} and were given up");
-            self.stopping.send_replace(true);
-            for task in tasks {
-                task.abort();
-            }
+            residents.iter().for_each(|resident| resident.abort());
         }
+        self.residents.clear();
         if let Some(own) = self.own.upgrade() {
             let _ = tokio::task::spawn_blocking(move || own.close()).await;
         }
     }
 
-    fn stop_alarms(&self) {
-        if let Some(alarms) = self.alarms.get() {
-            alarms.abort();
-        }
+    fn stop_tasks(&self) {
+        self.tasks
+            .get()
+            .into_iter()
+            .flatten()
+            .for_each(AbortHandle::abort);
         self.scheduler.stop();
     }
 
     /// Has the writer finish what it was sent, waits for it, and lets go of the data folder.
     fn close(&self) {
-        let writing = lock(&self.writing).take();
+        let writing = self.writing.lock();
+        let writing = writing.unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writing) = writing {
-            self.writer.stop();
+            self.store.writer.stop();
             // A writer that panicked has ended too.
             let _ = writing.join();
         }
-        self.database.unlock();
-    }
-
-    fn residents(&self) -> MutexGuard<'_, Option<Residents>> {
-        lock(&self.residents)
+        self.store.database.unlock();
     }
 }
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.stop_alarms();
+        self.stop_tasks();
+        for resident in self.residents.close() {
+            resident.abort();
+        }
+        self.residents.clear();
         self.close();
     }
 }
@@ -434,7 +381,7 @@ impl Router for Inside {
         request: &CallRequest,
     ) -> BoxFuture<'static, Result<CallReply, TransportError>> {
         let accepted = match self.engine.upgrade() {
-            Some(engine) => engine.rpc(namespace, id.clone(), request.clone(), Chain::current()),
+            Some(engine) => engine.rpc(namespace, id, request.clone(), Chain::current()),
             None => Err(ErrorReply::shutting_down()),
         };
         Box::pin(async {
@@ -455,34 +402,36 @@ impl Router for Inside {
     }
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    // No code of a user runs under these locks, so a poisoned one still holds whole data.
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
 #[cfg(test)]
 mod tests {
     use dokit_client::rpc;
-    use dokit_object::{Context, DurableObject, Result, durable_object};
+    use dokit_object::{Context, DurableObject, Namespace, Result, durable_object};
+    use futures_util::FutureExt;
     use tempfile::tempdir;
-    use tokio::task::yield_now;
+    use tokio::{sync::Semaphore, task::yield_now};
 
     use super::*;
-    use crate::Host;
+    use crate::{Builder, Host};
 
     #[rpc]
     trait EchoApi {
         async fn echo(&mut self, text: String) -> Result<String>;
+        /// The object's name.
+        async fn name(&self) -> Result<Option<String>>;
+        /// Answers once it was let go.
+        async fn wait(&self) -> Result<()>;
     }
 
-    struct Echo;
+    struct Echo(Context);
+
+    static GATE: Semaphore = Semaphore::const_new(0);
 
     #[durable_object]
     impl DurableObject for Echo {
         type Api = EchoApiServer;
 
-        async fn new(_: Context) -> Result<Self> {
-            Ok(Self)
+        async fn new(ctx: Context) -> Result<Self> {
+            Ok(Self(ctx))
         }
     }
 
@@ -490,26 +439,47 @@ mod tests {
         async fn echo(&mut self, text: String) -> Result<String> {
             Ok(text)
         }
+
+        async fn name(&self) -> Result<Option<String>> {
+            Ok(self.0.name().map(str::to_owned))
+        }
+
+        async fn wait(&self) -> Result<()> {
+            GATE.acquire().await.unwrap().forget();
+            Ok(())
+        }
+    }
+
+    fn start(build: impl FnOnce(Builder) -> Builder) -> (tempfile::TempDir, Host) {
+        let data = tempdir().unwrap();
+        let host = Host::builder().data(data.path()).object::<Echo>();
+        let host = build(host).start().unwrap();
+        (data, host)
+    }
+
+    fn namespace(host: &Host) -> Namespace {
+        host.namespace::<Echo>()
     }
 
     async fn call_fifty(host: &Host) {
         for number in 0..50 {
             let name = number.to_string();
-            let echo = EchoApiClient::new(host.namespace::<Echo>().get_by_name(&name));
+            let echo = EchoApiClient::new(namespace(host).get_by_name(&name));
             assert_eq!(echo.echo(name.clone()).await.unwrap(), name);
         }
     }
 
     fn in_memory(host: &Host) -> usize {
-        host.engine().residents().as_ref().map_or(0, HashMap::len)
+        host.engine().residents().len()
+    }
+
+    fn tasks() -> usize {
+        Handle::current().metrics().num_alive_tasks()
     }
 
     #[tokio::test]
     async fn an_object_that_is_asleep_has_no_task_no_queue_and_no_place_in_memory() {
-        let data = tempdir().unwrap();
-        let host = Host::builder().data(data.path()).object::<Echo>();
-        let host = host.sleep_after(Duration::ZERO).start().unwrap();
-        let tasks = || Handle::current().metrics().num_alive_tasks();
+        let (_data, host) = start(|host| host.sleep_after(Duration::ZERO));
         let before = tasks();
         call_fifty(&host).await;
         while in_memory(&host) > 0 || tasks() > before {
@@ -518,15 +488,96 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn an_object_that_is_awake_and_idle_has_no_task() {
+        let (_data, host) = start(|host| host.sleep_after(Duration::from_secs(3600)));
+        let before = tasks();
+        call_fifty(&host).await;
+        while tasks() > before {
+            yield_now().await;
+        }
+        assert_eq!(in_memory(&host), 50);
+    }
+
+    #[tokio::test]
     async fn objects_that_are_told_to_sleep_leave_memory_too() {
-        let data = tempdir().unwrap();
-        let host = Host::builder().data(data.path()).object::<Echo>();
-        let host = host.sleep_after(Duration::from_secs(3600)).start().unwrap();
+        let (_data, host) = start(|host| host.sleep_after(Duration::from_secs(3600)));
         call_fifty(&host).await;
         assert_eq!(in_memory(&host), 50);
         host.sleep().await;
         while in_memory(&host) > 0 {
             yield_now().await;
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_object_that_is_used_stays_and_one_that_is_not_leaves() {
+        let (_data, host) = start(|host| host.sleep_after(Duration::from_secs(10)));
+        call_fifty(&host).await;
+        let used = EchoApiClient::new(namespace(&host).get_by_name("7"));
+        for _ in 0..20 {
+            tokio::time::advance(Duration::from_secs(3)).await;
+            used.name().await.unwrap();
+        }
+        while in_memory(&host) > 1 {
+            yield_now().await;
+        }
+        tokio::time::advance(Duration::from_secs(20)).await;
+        while in_memory(&host) > 0 {
+            yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn of_more_objects_than_may_be_awake_those_leave_that_were_idle_longest() {
+        let (_data, host) = start(|host| {
+            let host = host.sleep_after(Duration::from_secs(3600));
+            host.awake_limit(10)
+        });
+        call_fifty(&host).await;
+        while in_memory(&host) > 10 {
+            yield_now().await;
+        }
+        let left = host.engine().residents().all();
+        let mut left: Vec<_> = left.iter().map(|one| one.key()).collect();
+        let last = (40..50).map(|number| namespace(&host).id_from_name(&number.to_string()));
+        let mut last: Vec<_> = last.map(|id| *id.as_bytes()).collect();
+        left.sort_unstable();
+        last.sort_unstable();
+        assert_eq!(left, last);
+    }
+
+    #[tokio::test]
+    async fn an_object_that_has_something_to_do_stays_however_many_are_awake() {
+        let (_data, host) = start(|host| host.awake_limit(0));
+        let busy = EchoApiClient::new(namespace(&host).get_by_name("busy"));
+        let mut waits = std::pin::pin!(busy.wait());
+        assert!(waits.as_mut().now_or_never().is_none());
+        call_fifty(&host).await;
+        while in_memory(&host) > 1 {
+            yield_now().await;
+        }
+        GATE.add_permits(1);
+        waits.await.unwrap();
+        while in_memory(&host) > 0 {
+            yield_now().await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_reading_call_beside_one_that_came_by_id_sees_the_name() {
+        let (_data, host) = start(|host| host);
+        let named = namespace(&host).get_by_name("named");
+        let by_id = namespace(&host).id_from_string(&named.id().to_string());
+        let by_id = EchoApiClient::new(namespace(&host).get(&by_id.unwrap()));
+        let mut waits = std::pin::pin!(by_id.wait());
+        assert!(waits.as_mut().now_or_never().is_none());
+        assert_eq!(by_id.name().await.unwrap(), None);
+        let by_name = EchoApiClient::new(named);
+        let mut name = std::pin::pin!(by_name.name());
+        assert!(name.as_mut().now_or_never().is_none());
+        yield_now().await;
+        GATE.add_permits(1);
+        assert_eq!(name.await.unwrap().as_deref(), Some("named"));
+        waits.await.unwrap();
     }
 }

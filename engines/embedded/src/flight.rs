@@ -1,9 +1,11 @@
 //! The writes of one object that are on their way to the disk, and the answers that wait for them.
 //!
-//! The object's task sends batches and goes on to the next call; the writer says of each, in the order
+//! The object sends batches and goes on to the next call; whoever writes them says of each, in the order
 //! in which they were sent, that it is durable, or of the first that cannot be written that it failed.
 //! A failure is final: nothing of this flight is written after it, all answers that wait get
 //! `commit_failed`, and the object goes on with a new flight, from what is durable.
+//!
+//! Nothing here knows what the batches are written to.
 
 use std::{
     collections::VecDeque,
@@ -16,7 +18,6 @@ use dokit_storage::{Batch, KeyRange};
 use tokio::sync::Notify;
 
 use crate::{
-    database::Object,
     error::DatabaseError,
     resident::{Answer, Reply},
 };
@@ -27,19 +28,46 @@ const BATCHES: usize = 64;
 /// How many answers of one object wait for the disk at most.
 const ANSWERS: usize = 1024;
 
-/// What one activation of an object, or several in a row, have sent, and how far the disk has come.
+/// How many bytes of one object, batches and answers, are on their way when the next call waits. One call
+/// may go beyond it.
+const BYTES: usize = 1024 * 1024;
+
+/// What a call lets out of its object, once all that it may tell of is durable.
 #[derive(Debug)]
+pub(crate) struct Release {
+    pub(crate) reply: Reply,
+    pub(crate) answer: Answer,
+}
+
+impl Release {
+    fn go(self) {
+        // The caller may have gone; the call has happened all the same.
+        let _ = self.reply.send(self.answer);
+    }
+
+    /// What it may tell of is no more.
+    fn fail(self, error: &DatabaseError) {
+        let _ = self.reply.send(Err(commit_failed(error)));
+    }
+
+    fn bytes(&self) -> usize {
+        match &self.answer {
+            Ok(response) => response.body().len(),
+            Err(error) => error.message.len(),
+        }
+    }
+}
+
+/// What one activation of an object, or several in a row, have sent, and how far the disk has come.
+#[derive(Debug, Default)]
 pub(crate) struct Flight {
     state: Mutex<State>,
     moved: Notify,
 }
 
-#[derive(Debug)]
+/// With nothing on its way it holds no room for any.
+#[derive(Debug, Default)]
 struct State {
-    /// The object's row. An object of which nothing is durable has none.
-    row: Option<Object>,
-    /// Whether the row does not have the name yet, because the object was reached by its id before.
-    nameless: bool,
     /// How many batches were sent, which is also the number of the last of them.
     sent: u64,
     /// The number of the last batch that is durable.
@@ -48,37 +76,21 @@ struct State {
     batches: VecDeque<Arc<Batch>>,
     /// In the order in which the calls ended, which is that of `after` too.
     held: VecDeque<Held>,
+    /// Those of `batches` and `held`.
+    bytes: usize,
     failed: Option<DatabaseError>,
 }
 
-/// An answer that may tell of what is not durable yet.
+/// What may tell of what is not durable yet.
 #[derive(Debug)]
 struct Held {
     /// The last batch that it may tell of.
     after: u64,
-    answer: Answer,
-    reply: Reply,
+    release: Release,
 }
 
 impl Flight {
-    /// A flight with nothing in it, of the object with this row.
-    pub(crate) fn new(row: Option<Object>, nameless: bool) -> Self {
-        Self {
-            state: Mutex::new(State {
-                row,
-                nameless,
-                sent: 0,
-                durable: 0,
-                batches: VecDeque::new(),
-                held: VecDeque::new(),
-                failed: None,
-            }),
-            moved: Notify::new(),
-        }
-    }
-
-    /// Sends a batch: `send` puts it into the writer's queue, in which it comes after those before it.
-    /// Gives its number.
+    /// Sends a batch: `send` hands it to whoever writes, after those before it. Gives its number.
     pub(crate) fn send(
         &self,
         batch: Arc<Batch>,
@@ -91,6 +103,7 @@ impl Flight {
         // Under the lock, so that the numbers are in the order of the queue.
         send()?;
         state.sent += 1;
+        state.bytes += batch.bytes();
         state.batches.push_back(batch);
         Ok(state.sent)
     }
@@ -100,96 +113,70 @@ impl Flight {
         self.state().sent
     }
 
-    /// Lets an answer go once all that was sent so far is durable.
-    pub(crate) fn answer(&self, reply: Reply, answer: Answer) {
+    /// Lets go what a call gives once all that was sent so far is durable.
+    pub(crate) fn release(&self, release: Release) {
         let mut state = self.state();
-        let answer = match &state.failed {
-            Some(failed) => Err(commit_failed(failed)),
-            None if state.batches.is_empty() => answer,
-            None => {
-                let after = state.sent;
-                state.held.push_back(Held {
-                    after,
-                    answer,
-                    reply,
-                });
-                return;
-            }
-        };
-        drop(state);
-        // The caller may have gone; the call has happened all the same.
-        let _ = reply.send(answer);
+        if let Some(failed) = state.failed.clone() {
+            drop(state);
+            release.fail(&failed);
+        } else if state.batches.is_empty() {
+            drop(state);
+            release.go();
+        } else {
+            let after = state.sent;
+            state.bytes += release.bytes();
+            state.held.push_back(Held { after, release });
+        }
     }
 
-    /// What is on its way within a range, as one batch, and the row that it lies over.
-    pub(crate) fn view(&self, range: &KeyRange) -> (Batch, Option<Object>) {
-        let (batches, row) = {
-            let state = self.state();
-            (state.batches.clone(), state.row)
-        };
+    /// What is on its way within a range, as one batch.
+    pub(crate) fn view(&self, range: &KeyRange) -> Batch {
+        let batches = self.state().batches.clone();
         let mut view = Batch::new();
         for batch in batches {
-            if batch.deletes_all() {
-                view.delete_all();
-            }
-            for (key, value) in batch.writes().filter(|(key, _)| range.contains(key)) {
-                match value {
-                    Some(json) => view.put(key, json),
-                    None => view.delete(key),
-                }
-            }
+            view.merge(batch.within(range));
         }
-        (view, row)
+        view
     }
 
-    /// What the latest batch on its way that says something says; or else the row that has it.
-    pub(crate) fn find<R>(&self, find: impl Fn(&Batch) -> Option<R>) -> Result<R, Option<Object>> {
+    /// What the latest batch on its way that says something says.
+    pub(crate) fn find<R>(&self, find: impl Fn(&Batch) -> Option<R>) -> Option<R> {
         let state = self.state();
-        let found = state.batches.iter().rev().find_map(|batch| find(batch));
-        found.ok_or(state.row)
+        state.batches.iter().rev().find_map(|batch| find(batch))
     }
 
-    /// The row to write to; none where it has to be made, or to be given the name.
-    pub(crate) fn row(&self) -> Option<Object> {
-        let state = self.state();
-        state.row.filter(|_| !state.nameless)
-    }
-
-    /// The object has a name from now on, which its row may not have.
-    pub(crate) fn named(&self) {
-        self.state().nameless = true;
-    }
-
-    /// The writer says that the next `batches` are durable, in this row, which has the name if
-    /// `named`.
-    pub(crate) fn landed(&self, batches: usize, row: Object, named: bool) {
+    /// The next `batches` are durable.
+    pub(crate) fn landed(&self, batches: usize) {
         let mut state = self.state();
-        state.row = Some(row);
-        if named {
-            state.nameless = false;
-        }
         state.durable += batches as u64;
-        state.batches.drain(..batches);
-        let ready = state
-            .held
-            .partition_point(|held| held.after <= state.durable);
-        let ready: Vec<Held> = state.held.drain(..ready).collect();
+        let landed: usize = state.batches.drain(..batches).map(|one| one.bytes()).sum();
+        let ready = if state.batches.is_empty() {
+            state.batches = VecDeque::new();
+            std::mem::take(&mut state.held)
+        } else {
+            let durable = state.durable;
+            let ready = state.held.partition_point(|held| held.after <= durable);
+            state.held.drain(..ready).collect()
+        };
+        let answered: usize = ready.iter().map(|held| held.release.bytes()).sum();
+        state.bytes -= landed + answered;
         drop(state);
-        for Held { answer, reply, .. } in ready {
-            let _ = reply.send(answer);
+        for held in ready {
+            held.release.go();
         }
         self.moved.notify_waiters();
     }
 
-    /// The writer says that the next batch cannot be written. Only the first failure counts.
+    /// The next batch cannot be written. Only the first failure counts.
     pub(crate) fn fail(&self, error: &DatabaseError) {
         let mut state = self.state();
         state.failed.get_or_insert_with(|| error.clone());
-        state.batches.clear();
+        state.batches = VecDeque::new();
+        state.bytes = 0;
         let held = std::mem::take(&mut state.held);
         drop(state);
-        for Held { reply, .. } in held {
-            let _ = reply.send(Err(commit_failed(error)));
+        for held in held {
+            held.release.fail(error);
         }
         self.moved.notify_waiters();
     }
@@ -251,7 +238,7 @@ impl Flight {
 
 impl State {
     fn has_room(&self) -> bool {
-        self.batches.len() < BATCHES && self.held.len() < ANSWERS
+        self.batches.len() < BATCHES && self.held.len() < ANSWERS && self.bytes < BYTES
     }
 }
 
@@ -264,4 +251,55 @@ pub(crate) fn commit_failed(cause: &impl std::error::Error) -> ErrorReply {
         None => cause.to_string(),
     });
     failed
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::*;
+
+    fn batch(bytes: usize) -> Arc<Batch> {
+        let mut batch = Batch::new();
+        batch.put("key", "1".repeat(bytes));
+        Arc::new(batch)
+    }
+
+    fn release(bytes: usize) -> (Release, oneshot::Receiver<Answer>) {
+        let (reply, answered) = oneshot::channel();
+        let answer = Ok(http::Response::new("1".repeat(bytes).into()));
+        (Release { reply, answer }, answered)
+    }
+
+    #[test]
+    fn what_is_on_its_way_is_bounded_by_its_bytes_too() {
+        let flight = Flight::default();
+        assert!(flight.send(batch(BYTES / 2), || Ok(())).is_ok());
+        assert!(flight.has_room());
+        assert!(flight.send(batch(BYTES / 2), || Ok(())).is_ok());
+        assert!(!flight.has_room());
+        flight.landed(1);
+        assert!(flight.has_room());
+
+        let (held, answered) = release(BYTES);
+        flight.release(held);
+        assert!(!flight.has_room(), "the answer counts");
+        flight.landed(1);
+        assert!(flight.has_room());
+        assert!(answered.blocking_recv().is_ok());
+        let state = flight.state();
+        assert_eq!((state.bytes, state.held.capacity()), (0, 0));
+    }
+
+    #[test]
+    fn a_flight_that_failed_holds_nothing() {
+        let flight = Flight::default();
+        assert!(flight.send(batch(BYTES), || Ok(())).is_ok());
+        let (held, answered) = release(BYTES);
+        flight.release(held);
+        flight.fail(&DatabaseError::new("planned"));
+        assert!(flight.has_room());
+        let answer = answered.blocking_recv().expect("it is answered");
+        assert_eq!(answer.unwrap_err().code, "commit_failed");
+    }
 }

@@ -13,6 +13,7 @@ mod host;
 mod listener;
 mod load;
 mod resident;
+mod residents;
 mod scheduler;
 mod serving;
 mod store;

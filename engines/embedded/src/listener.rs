@@ -13,7 +13,7 @@ use crate::{
     Host,
     error::StartError,
     gateway::Gateway,
-    serving::{Ended, bind, told_to_stop},
+    serving::{Ended, Signals, bind, told_to_stop},
 };
 
 /// A host's open door: an address that is listened on.
@@ -86,10 +86,11 @@ impl Listener {
             Ended::Drained => until.saturating_duration_since(Instant::now()),
             Ended::Late | Ended::Told => Duration::ZERO,
         };
+        let again = Signals::new();
         tokio::select! {
             biased;
             () = host.engine().shutdown(left) => {}
-            () = told_to_stop() => host.engine().shutdown(Duration::ZERO).await,
+            () = again.told_to_stop() => host.engine().shutdown(Duration::ZERO).await,
         }
     }
 

@@ -1,24 +1,42 @@
-//! An object that is resident: a task with a queue of calls, run one at a time.
+//! An object that is awake: its memory, and a queue of calls that run in it one at a time.
+//!
+//! While nothing is to be done there is no task, no timer and no channel: only these few fields. A message
+//! that finds nobody working starts a task, which works the queue off and ends.
 
-use std::{future::Future, sync::Weak, time::Duration};
+use std::{
+    any::Any,
+    collections::VecDeque,
+    future::{Future, poll_fn},
+    panic::{AssertUnwindSafe, catch_unwind},
+    sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
+    task::{Poll, Waker},
+    time::Duration,
+};
 
 use dokit_client::{Access, ErrorReply, ObjectId};
 use dokit_object::{Activation, Call, Chain, Context, ObjectType, Response, fail_alarm};
-use futures_util::{StreamExt, stream::FuturesUnordered};
+use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tokio::{
-    sync::{mpsc, oneshot},
+    runtime::Handle,
+    sync::oneshot,
+    task::{AbortHandle, coop::consume_budget},
     time::{Instant, timeout_at},
 };
 
-use crate::{engine::Engine, flight::commit_failed, load::Place, store::ObjectStore};
+use crate::{
+    engine::Engine,
+    flight::{Release, commit_failed},
+    load::Place,
+    store::ObjectStore,
+};
 
 /// How many calls wait for one object at most. One more is answered `overloaded`.
-pub(crate) const QUEUE: usize = 1024;
+const QUEUE: usize = 1024;
 
-/// What an object's task is told.
+/// What an object is told.
 #[derive(Debug)]
 pub(crate) enum Message {
-    /// Boxed, since an object's queue keeps room for dozens of these.
+    /// Boxed, so that a queue's room is small.
     Call(Box<Envelope>),
     /// Leave memory. It is in the queue with the calls, so it comes between two of them.
     Sleep,
@@ -66,178 +84,302 @@ impl Deadline {
     }
 }
 
-/// The task of one object. It ends when the object leaves memory, or when its queue is closed and
-/// empty, and then nothing of the object is on its way to the disk any more.
+/// An object's place in memory.
+#[derive(Debug)]
 pub(crate) struct Resident {
-    /// Not to be kept alive by its objects: when the host goes, their queues close, and they end.
+    /// Not to be kept alive by its objects: when the host goes, their tasks are ended.
     engine: Weak<Engine>,
     object_type: ObjectType,
+    key: [u8; 32],
+    queue: Mutex<Queue>,
+    /// Whoever holds this works on the object.
+    memory: tokio::sync::Mutex<Memory>,
+}
+
+#[derive(Debug)]
+struct Queue {
+    messages: VecDeque<Message>,
+    /// The task that works on them; none while the object is idle.
+    worker: Option<AbortHandle>,
+    /// Wakes the worker where it waits for the next message.
+    waker: Option<Waker>,
+    /// When it was idle last.
+    idle_at: Instant,
+    /// Whether it is in the list of those that are put to sleep when they have been idle for long.
+    listed: bool,
+    /// It takes no messages any more: it has left its place, or the host is closing.
+    closed: bool,
+}
+
+/// Why a message was not taken.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// Too many wait.
+    Full,
+    /// Here is nobody any more; there may be another resident of the object.
+    Closed(Message),
+}
+
+/// What is in memory of an object.
+#[derive(Debug)]
+struct Memory {
     id: ObjectId,
-    queue: mpsc::Receiver<Message>,
     activation: Option<Activation>,
     /// It outlives an activation, so that the next one sees what is on its way, and goes when a commit
     /// has failed.
     store: Option<ObjectStore>,
-    sleep_after: Duration,
-    /// Whether an earlier task of the object has died, with commits that may still be on their way.
-    in_doubt: bool,
 }
 
 impl Resident {
-    pub(crate) fn new(
-        engine: Weak<Engine>,
-        object_type: ObjectType,
-        id: ObjectId,
-        queue: mpsc::Receiver<Message>,
-        sleep_after: Duration,
-        in_doubt: bool,
-    ) -> Self {
+    pub(crate) fn new(engine: Weak<Engine>, object_type: ObjectType, id: ObjectId) -> Self {
         Self {
             engine,
             object_type,
-            id,
-            queue,
-            activation: None,
-            store: None,
-            sleep_after,
-            in_doubt,
+            key: *id.as_bytes(),
+            queue: Mutex::new(Queue {
+                messages: VecDeque::new(),
+                worker: None,
+                waker: None,
+                idle_at: Instant::now(),
+                listed: false,
+                closed: false,
+            }),
+            memory: tokio::sync::Mutex::new(Memory {
+                id,
+                activation: None,
+                store: None,
+            }),
         }
     }
 
-    pub(crate) async fn run(mut self) {
+    pub(crate) fn namespace(&self) -> &'static str {
+        self.object_type.namespace()
+    }
+
+    /// The bytes of its id.
+    pub(crate) fn key(&self) -> [u8; 32] {
+        self.key
+    }
+
+    /// Puts a message into the queue, and sees to it that somebody works on it.
+    pub(crate) fn tell(
+        self: &Arc<Self>,
+        message: Message,
+        runtime: &Handle,
+    ) -> Result<(), Refused> {
+        let mut queue = self.queue();
+        if queue.closed {
+            return Err(Refused::Closed(message));
+        }
+        match (&message, queue.messages.back()) {
+            (Message::Sleep, Some(Message::Sleep)) => return Ok(()),
+            (Message::Sleep, _) => {}
+            (Message::Call(_), _) if queue.messages.len() < QUEUE => {}
+            (Message::Call(_), _) => return Err(Refused::Full),
+        }
+        queue.messages.push_back(message);
+        if let Some(waker) = queue.waker.take() {
+            waker.wake();
+        }
+        // One that has ended and is still here was killed by a bug of ours, and is not missed.
+        if queue.worker.as_ref().is_none_or(AbortHandle::is_finished) {
+            let worker = runtime.spawn(Arc::clone(self).work());
+            queue.worker = Some(worker.abort_handle());
+        }
+        Ok(())
+    }
+
+    /// Since when it is idle, if it is, and is not in the list of those yet: now it is.
+    pub(crate) fn enlist(&self) -> Option<Instant> {
+        let mut queue = self.queue();
+        let since = queue.idle_since().filter(|_| !queue.listed);
+        queue.listed |= since.is_some();
+        since
+    }
+
+    /// Since when it is idle. One that is not, leaves the list; when it is again, it comes back.
+    pub(crate) fn still_idle(&self) -> Option<Instant> {
+        let mut queue = self.queue();
+        let since = queue.idle_since();
+        queue.listed = since.is_some();
+        since
+    }
+
+    /// It was taken out of the list of the idle ones.
+    pub(crate) fn delist(&self) {
+        self.queue().listed = false;
+    }
+
+    /// Takes no more messages; those in the queue are worked on.
+    pub(crate) fn close(&self) {
+        self.queue().closed = true;
+    }
+
+    /// Takes no more messages, unless one waits: then it stays. What it had in memory has to be gone.
+    pub(crate) fn close_if_empty(&self) -> bool {
+        let mut queue = self.queue();
+        let empty = queue.messages.is_empty();
+        queue.closed |= empty;
+        empty
+    }
+
+    /// Gives up what runs.
+    pub(crate) fn abort(&self) {
+        if let Some(worker) = &self.queue().worker {
+            worker.abort();
+        }
+    }
+
+    /// Puts it to sleep, once nothing of it is on its way to the disk; not where it is used again
+    /// before that.
+    pub(crate) async fn put_to_sleep(&self) {
+        let settling = {
+            let Ok(mut memory) = self.memory.try_lock() else {
+                // Somebody works on it, or has just done so.
+                return;
+            };
+            if memory.is_settled() {
+                self.leave(&mut memory);
+                return;
+            }
+            memory.store.clone()
+        };
+        if let Some(store) = settling {
+            store.flight().settled().await;
+        }
+    }
+
+    /// Returns once it has nothing to do, nothing is on its way to the disk, and it is asleep. It has to
+    /// be closed.
+    pub(crate) async fn finished(&self) {
+        loop {
+            let mut memory = self.memory.lock().await;
+            if self.queue().messages.is_empty() {
+                if let Some(store) = memory.store.clone() {
+                    store.flight().settled().await;
+                }
+                memory.clear();
+                return;
+            }
+            drop(memory);
+            // A task that is about to work on them comes first now.
+            tokio::task::yield_now().await;
+        }
+    }
+
+    /// The task: it works on messages until there are no more.
+    async fn work(self: Arc<Self>) {
+        // The one before may be about to let go.
+        let mut memory = self.memory.lock().await;
         let mut next = None;
         loop {
             let message = match next.take() {
                 Some(message) => message,
-                None => match self.next().await {
+                None => match self.next(&memory).await {
                     Some(message) => message,
-                    None => return,
+                    None => break,
                 },
             };
-            let Message::Call(envelope) = message else {
-                self.activation = None;
-                if self.is_settled() && self.leave() {
-                    return;
+            match message {
+                Message::Sleep => {
+                    memory.reset();
+                    if memory.is_settled() && self.leave(&mut memory) {
+                        return;
+                    }
                 }
-                continue;
-            };
-            if self.id.name().is_none() && envelope.id.name().is_some() {
-                // It was reached by its id until now. It wakes anew to learn its name.
-                self.id = envelope.id.clone();
-                self.activation = None;
-                self.store = self.store.take().map(|store| store.named(self.id.clone()));
+                Message::Call(envelope) => {
+                    // What the object's own code does in a destructor may panic, too.
+                    let call = AssertUnwindSafe(self.call(&mut memory, *envelope));
+                    next = call.catch_unwind().await.unwrap_or_else(|panic| {
+                        memory.panicked(&*panic);
+                        None
+                    });
+                }
             }
-            let deadline = envelope.deadline;
-            let woken = if deadline.has_passed() {
-                None
-            } else {
-                deadline.run(self.wake()).await
-            };
-            match woken {
-                None => {
-                    let late = ErrorReply::deadline_exceeded();
-                    let _ = envelope.reply.send(Err(late));
-                    continue;
-                }
-                Some(Err(error)) => {
-                    self.answer(envelope.reply, Err(error));
-                    continue;
-                }
-                Some(Ok(())) => {}
-            }
-            next = match envelope.call.access() {
-                Access::Exclusive => {
-                    self.exclusive(*envelope).await;
-                    None
-                }
-                Access::Shared => self.shared(*envelope).await,
-            };
+        }
+        drop(memory);
+        if let Some(engine) = self.engine.upgrade() {
+            engine.residents().idle(&self);
         }
     }
 
-    /// What comes next; none when there is nothing more to do.
-    async fn next(&mut self) -> Option<Message> {
-        let store = self.store.clone();
-        let flight = store.as_ref().map(ObjectStore::flight);
-        if let Some(flight) = flight {
+    /// What comes next; none when there is nothing more to do, and then the object is idle.
+    async fn next(&self, memory: &Memory) -> Option<Message> {
+        // A task that never has to wait lets others run all the same.
+        consume_budget().await;
+        if let Some(store) = &memory.store
+            && !store.flight().has_room()
+            && !self.queue().messages.is_empty()
+        {
             // A call that waits in the queue still counts there.
-            flight.room().await;
+            store.flight().room().await;
         }
-        loop {
-            let sleep_after = self.sleep_after;
-            let idle = async {
-                if let Some(flight) = flight {
-                    flight.settled().await;
-                }
-                #[expect(
-                    clippy::disallowed_methods,
-                    reason = "the time of the task, not of objects"
-                )]
-                tokio::time::sleep(sleep_after).await;
-            };
-            tokio::select! {
-                biased;
-                message = self.queue.recv() => {
-                    if message.is_none() && let Some(flight) = flight {
-                        flight.settled().await;
-                    }
-                    return message;
-                }
-                () = idle => {
-                    if self.leave() {
-                        return None;
-                    }
-                }
+        let mut queue = self.queue();
+        let message = queue.messages.pop_front();
+        if message.is_none() {
+            queue.worker = None;
+            queue.waker = None;
+            queue.messages = VecDeque::new();
+            queue.idle_at = Instant::now();
+        }
+        message
+    }
+
+    /// Does what a call wants done. Gives back what came beside it and has to come after it.
+    async fn call(&self, memory: &mut Memory, envelope: Envelope) -> Option<Message> {
+        if memory.knows_less_than(&envelope) {
+            // It was reached by its id until now. It wakes anew to learn its name.
+            memory.reset();
+            memory.id = envelope.id.clone();
+            if let Some(store) = &mut memory.store {
+                store.learn_name(&memory.id);
             }
         }
-    }
-
-    fn is_settled(&self) -> bool {
-        let store = self.store.as_ref();
-        store.is_none_or(|store| store.flight().is_settled())
-    }
-
-    /// Leaves memory, of which nothing may be on its way to the disk. Not so when a call has come
-    /// meanwhile: then the object stays.
-    fn leave(&mut self) -> bool {
-        // The object is gone before its place is: when another is made, there is none beside it.
-        self.activation = None;
-        self.store = None;
-        match self.engine.upgrade() {
-            Some(engine) => engine.forget(self.object_type.namespace(), &self.id, &self.queue),
-            None => true,
+        let deadline = envelope.deadline;
+        let woken = if deadline.has_passed() {
+            None
+        } else {
+            deadline.run(self.wake(memory)).await
+        };
+        match (woken, envelope.call.access()) {
+            (None, _) => {
+                let late = ErrorReply::deadline_exceeded();
+                let _ = envelope.reply.send(Err(late));
+                None
+            }
+            (Some(Err(error)), _) => {
+                self.answer(memory, envelope.reply, Err(error));
+                None
+            }
+            (Some(Ok(())), Access::Exclusive) => {
+                self.exclusive(memory, envelope).await;
+                None
+            }
+            (Some(Ok(())), Access::Shared) => self.shared(memory, envelope).await,
         }
     }
 
     /// Wakes the object, unless it is awake.
-    async fn wake(&mut self) -> Result<(), ErrorReply> {
-        if self
-            .store
-            .as_ref()
-            .is_some_and(|store| store.flight().has_failed())
-        {
-            self.activation = None;
-            self.store = None;
+    async fn wake(&self, memory: &mut Memory) -> Result<(), ErrorReply> {
+        let store = memory.store.as_ref();
+        if store.is_some_and(|store| store.flight().has_failed()) {
+            memory.clear();
         }
-        if self.activation.is_some() {
+        if memory.activation.is_some() {
             return Ok(());
         }
         let engine = self.engine.upgrade();
         let engine = engine.ok_or_else(ErrorReply::shutting_down)?;
-        if self.in_doubt {
-            engine.writer().barrier().await;
-            self.in_doubt = false;
-        }
-        let store = match &self.store {
+        let store = match &memory.store {
             Some(store) => store.clone(),
             None => engine
-                .open_store(self.object_type.namespace(), self.id.clone())
+                .open_store(self.namespace(), memory.id.clone())
                 .map_err(|error| ErrorReply::internal(&error))?,
         };
-        self.id = store.id().clone();
-        self.store = Some(store.clone());
+        memory.id = store.id().clone();
+        memory.store = Some(store.clone());
         let ctx = Context::new(
-            self.id.clone(),
+            memory.id.clone(),
             store.clone(),
             self.object_type.handlers().alarm,
             engine.surroundings(),
@@ -245,14 +387,14 @@ impl Resident {
         drop(engine);
         let (activation, writes) = self.object_type.wake(ctx).await?;
         store.send(writes).map_err(|error| commit_failed(&error))?;
-        self.activation = Some(activation);
+        memory.activation = Some(activation);
         Ok(())
     }
 
     /// Runs a call alone and sends what it wrote on its way. The answer leaves when that is durable,
     /// and all before it.
-    async fn exclusive(&mut self, envelope: Envelope) {
-        let (Some(activation), Some(store)) = (&mut self.activation, &self.store) else {
+    async fn exclusive(&self, memory: &mut Memory, envelope: Envelope) {
+        let (Some(activation), Some(store)) = (&mut memory.activation, &memory.store) else {
             return;
         };
         let Envelope {
@@ -264,29 +406,29 @@ impl Resident {
         } = envelope;
         let is_alarm = matches!(call, Call::Alarm);
         let run = chain
-            .with(self.id.clone())
+            .with(memory.id.clone())
             .scope(activation.exclusive(call));
         let Some(outcome) = deadline.run(run).await else {
             // Dropped half way: nothing of it remains, in memory neither, but what it committed.
-            self.activation = None;
             if is_alarm {
-                self.give_up_alarm().await;
+                self.give_up_alarm(store).await;
             }
-            return self.answer(reply, Err(ErrorReply::deadline_exceeded()));
+            memory.reset();
+            return self.answer(memory, reply, Err(ErrorReply::deadline_exceeded()));
         };
         let (answer, reset) = match store.send(outcome.writes) {
             Ok(_) => (outcome.reply, outcome.reset),
             Err(error) => (Err(commit_failed(&error)), true),
         };
         if reset {
-            self.activation = None;
+            memory.reset();
         }
-        self.answer(reply, answer);
+        self.answer(memory, reply, answer);
     }
 
     /// Counts an alarm whose handler took too long as one that failed.
-    async fn give_up_alarm(&self) {
-        let (Some(engine), Some(store)) = (self.engine.upgrade(), &self.store) else {
+    async fn give_up_alarm(&self, store: &ObjectStore) {
+        let Some(engine) = self.engine.upgrade() else {
             return;
         };
         let now = engine.clock().now();
@@ -300,10 +442,10 @@ impl Resident {
 
     /// Runs a call that only reads, and others of the kind beside it as they come. Gives back what
     /// else came and ended this.
-    async fn shared(&mut self, first: Envelope) -> Option<Message> {
-        let activation = self.activation.as_ref()?;
-        let flight = self.store.as_ref()?.flight();
-        let id = &self.id;
+    async fn shared(&self, memory: &mut Memory, first: Envelope) -> Option<Message> {
+        let activation = memory.activation.as_ref()?;
+        let flight = memory.store.as_ref()?.flight();
+        let id = &memory.id;
         let read = |envelope: Envelope| async move {
             let Envelope {
                 call,
@@ -320,57 +462,127 @@ impl Resident {
             };
             (reply, answer, reset)
         };
+        // One that comes after a failure is not to see what has failed, and one that knows the name has
+        // the object wake first.
+        let joins = |envelope: &Envelope| {
+            envelope.call.access() == Access::Shared
+                && !envelope.deadline.has_passed()
+                && !memory.knows_less_than(envelope)
+                && !flight.has_failed()
+        };
         let mut running = FuturesUnordered::new();
         running.push(read(first));
         let mut next = None;
         let mut reset = false;
-        let mut open = true;
         while !running.is_empty() {
             tokio::select! {
                 biased;
                 Some((reply, answer, dirty)) = running.next() => {
                     reset |= dirty;
-                    self.answer(reply, answer);
+                    self.answer(memory, reply, answer);
                 }
                 // Answers that wait for the disk are bounded, too.
                 () = flight.room(), if !flight.has_room() => {}
-                message = self.queue.recv(),
-                    if open && next.is_none() && !reset
-                        && running.len() < QUEUE && flight.has_room() => match message {
-                    // One that comes after a failure is not to see what has failed.
-                    Some(Message::Call(envelope))
-                        if envelope.call.access() == Access::Shared && !flight.has_failed() =>
-                    {
-                        running.push(read(*envelope));
+                message = self.arrival(),
+                    if next.is_none() && !reset && running.len() < QUEUE && flight.has_room() =>
+                {
+                    match message {
+                        Message::Call(envelope) if joins(&envelope) => {
+                            running.push(read(*envelope));
+                        }
+                        other => next = Some(other),
                     }
-                    other => {
-                        open = other.is_some();
-                        next = other;
-                    }
-                },
+                }
             }
         }
         drop(running);
         if reset {
-            self.activation = None;
+            memory.reset();
         }
         next
     }
 
+    /// The next message, when it comes. It is for the one worker.
+    async fn arrival(&self) -> Message {
+        poll_fn(|context| {
+            let mut queue = self.queue();
+            match queue.messages.pop_front() {
+                Some(message) => Poll::Ready(message),
+                None => {
+                    queue.waker = Some(context.waker().clone());
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
     /// Answers, once all that the call may have seen is durable.
-    fn answer(&self, reply: Reply, answer: Answer) {
+    fn answer(&self, memory: &Memory, reply: Reply, answer: Answer) {
         if let Err(ErrorReply { log: Some(log), .. }) = &answer {
-            tracing::error!(
-                namespace = self.object_type.namespace(),
-                id = %self.id,
-                name = self.id.name(),
-                "{log}"
-            );
+            let (namespace, id) = (self.namespace(), &memory.id);
+            tracing::error!(namespace, %id, name = id.name(), "{log}");
         }
-        match &self.store {
-            Some(store) => store.flight().answer(reply, answer),
+        match &memory.store {
+            Some(store) => store.flight().release(Release { reply, answer }),
             // It could not even be opened.
             None => drop(reply.send(answer)),
         }
+    }
+
+    /// Leaves memory, of which nothing may be on its way to the disk. Not so when a call has come
+    /// meanwhile: then the object stays.
+    fn leave(&self, memory: &mut Memory) -> bool {
+        // The object is gone before its place is: when another is made, there is none beside it.
+        memory.clear();
+        match self.engine.upgrade() {
+            Some(engine) => engine.residents().forget(self),
+            None => true,
+        }
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // No code of a user runs under this lock, so a poisoned one still holds whole data.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Queue {
+    fn idle_since(&self) -> Option<Instant> {
+        let idle = self.worker.is_none() && self.messages.is_empty() && !self.closed;
+        idle.then_some(self.idle_at)
+    }
+}
+
+impl Memory {
+    fn knows_less_than(&self, envelope: &Envelope) -> bool {
+        self.id.name().is_none() && envelope.id.name().is_some()
+    }
+
+    fn is_settled(&self) -> bool {
+        let store = self.store.as_ref();
+        store.is_none_or(|store| store.flight().is_settled())
+    }
+
+    /// Drops the object, but knows what is on its way.
+    fn reset(&mut self) {
+        let activation = self.activation.take();
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(activation))) {
+            self.panicked(&*panic);
+        }
+    }
+
+    /// Drops all of it.
+    fn clear(&mut self) {
+        self.reset();
+        self.store = None;
+    }
+
+    fn panicked(&mut self, panic: &(dyn Any + Send)) {
+        let text = panic.downcast_ref::<&str>().copied();
+        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
+        let (id, text) = (&self.id, text.unwrap_or("no text"));
+        tracing::error!(%id, name = id.name(), "the object panicked when it was dropped: {text}");
+        self.reset();
     }
 }

@@ -134,8 +134,8 @@ pub(crate) async fn run(engine: Weak<Engine>, scheduler: Scheduler) {
 fn dispatch(engine: &Engine, scheduler: &Scheduler, now: Timestamp) -> Timestamp {
     let look = || {
         let held = scheduler.held(|held| held.len());
-        let due = engine.database.due(now, AT_ONCE + held)?;
-        Ok::<_, crate::error::DatabaseError>((due, engine.database.next_alarm(now)?))
+        let due = engine.database().due(now, AT_ONCE + held)?;
+        Ok::<_, crate::error::DatabaseError>((due, engine.database().next_alarm(now)?))
     };
     let (due, next) = match look() {
         Ok(found) => found,
@@ -180,7 +180,7 @@ fn dispatch(engine: &Engine, scheduler: &Scheduler, now: Timestamp) -> Timestamp
             let id = ObjectId::from_bytes(id);
             let chain = Chain::default();
             let place = engine.load().enter_always();
-            let answer = engine.submit(object_type, id, Call::Alarm, DEADLINE, chain, place);
+            let answer = engine.submit(object_type, &id, Call::Alarm, DEADLINE, chain, place);
             let fired = Fired {
                 object,
                 at,
@@ -227,7 +227,7 @@ async fn fire(
     // A handler's failure is recorded with the next try as the object's alarm, and one that succeeded
     // is gone. Only where that could not be done, or where the handler has set the very same time
     // again, is the old alarm still there: then it waits, so that nothing spins.
-    let stays = match engine.database.alarm(fired.object) {
+    let stays = match engine.database().alarm(fired.object) {
         Ok(alarm) => alarm == Some(fired.at),
         Err(_) => true,
     };

@@ -77,13 +77,15 @@ impl Serving {
             () = stop => {}
             () = accept => {}
         }
+        // Before the door is seen to be closed.
+        let again = Signals::new();
         drop((listener, connection_stage));
         stage.send_replace(Stage::Draining);
         let ended = tokio::select! {
             biased;
             () = stage.closed() => Ended::Drained,
             () = pause(self.drain) => Ended::Late,
-            () = told_to_stop() => Ended::Told,
+            () = again.told_to_stop() => Ended::Told,
         };
         if ended != Ended::Drained {
             tracing::warn!("requests that still ran were given up");
@@ -131,28 +133,57 @@ pub(crate) async fn bind(
     Ok((listener, address))
 }
 
-/// Resolves when the process is told to stop: SIGTERM, or ctrl-c.
+/// Resolves when the process is told to stop: SIGTERM, or ctrl-c. It hears what comes after it was first
+/// polled.
 pub async fn told_to_stop() {
-    let interrupt = async {
+    Signals::new().told_to_stop().await;
+}
+
+/// What the process is told from outside, from the moment that this is made.
+#[cfg(unix)]
+#[derive(Debug)]
+pub(crate) struct Signals([Option<tokio::signal::unix::Signal>; 2]);
+
+#[cfg(unix)]
+impl Signals {
+    pub(crate) fn new() -> Self {
+        use tokio::signal::unix::{SignalKind, signal};
+        // One that cannot be heard ends the process by itself.
+        Self([SignalKind::terminate(), SignalKind::interrupt()].map(|kind| signal(kind).ok()))
+    }
+
+    pub(crate) async fn told_to_stop(self) {
+        let [terminate, interrupt] = self.0.map(heard);
+        tokio::select! {
+            () = terminate => {}
+            () = interrupt => {}
+        }
+    }
+}
+
+#[cfg(unix)]
+async fn heard(signal: Option<tokio::signal::unix::Signal>) {
+    match signal {
+        Some(mut signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// What the process is told from outside.
+#[cfg(not(unix))]
+#[derive(Debug)]
+pub(crate) struct Signals;
+
+#[cfg(not(unix))]
+impl Signals {
+    pub(crate) fn new() -> Self {
+        Self
+    }
+
+    pub(crate) async fn told_to_stop(self) {
         // Where the signal cannot be heard, it ends the process by itself.
         if tokio::signal::ctrl_c().await.is_err() {
             std::future::pending::<()>().await;
         }
-    };
-    #[cfg(unix)]
-    let terminate = async {
-        use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(_) => std::future::pending().await,
-        }
-    };
-    #[cfg(not(unix))]
-    let terminate = std::future::pending::<()>();
-    tokio::select! {
-        () = interrupt => {}
-        () = terminate => {}
     }
 }

@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dokit_client::ObjectId;
 use dokit_storage::{AlarmChange, Batch, Error, KeyRange, Limits, Result, Store, Timestamp};
@@ -13,95 +13,129 @@ use crate::{
 /// One object's part of the shared database, with what is on its way there lying over it.
 #[derive(Clone, Debug)]
 pub(crate) struct ObjectStore {
-    inner: Arc<Inner>,
-}
-
-#[derive(Clone, Debug)]
-struct Inner {
-    database: Arc<Database>,
-    writer: Writer,
-    limits: Limits,
+    shared: Arc<Shared>,
     namespace: &'static str,
     id: ObjectId,
-    flight: Arc<Flight>,
+    lane: Arc<Lane>,
+}
+
+/// What the parts of all objects have in common.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) database: Database,
+    pub(crate) writer: Writer,
+    pub(crate) limits: Limits,
+}
+
+/// One object's way to the database, and its place there.
+#[derive(Debug, Default)]
+pub(crate) struct Lane {
+    pub(crate) flight: Flight,
+    place: Mutex<Place>,
+}
+
+#[derive(Debug, Default)]
+struct Place {
+    /// The object's row. An object of which nothing is durable has none.
+    row: Option<Object>,
+    /// Whether the row does not have the name yet, because the object was reached by its id before.
+    nameless: bool,
+}
+
+impl Lane {
+    /// The row to write to; none where it has to be made, or to be given the name.
+    pub(crate) fn row_to_write(&self) -> Option<Object> {
+        let place = self.place();
+        place.row.filter(|_| !place.nameless)
+    }
+
+    /// The writer says that the next `batches` are durable, in this row, which has the name if
+    /// `named`.
+    pub(crate) fn landed(&self, batches: usize, row: Object, named: bool) {
+        // The row first: who does not find a batch on its way any more looks there.
+        let mut place = self.place();
+        place.row = Some(row);
+        if named {
+            place.nameless = false;
+        }
+        drop(place);
+        self.flight.landed(batches);
+    }
+
+    fn row(&self) -> Option<Object> {
+        self.place().row
+    }
+
+    fn place(&self) -> MutexGuard<'_, Place> {
+        // No code of a user runs under this lock, so a poisoned one still holds whole data.
+        self.place.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl ObjectStore {
     /// The store of an object of which nothing is on its way. It knows the object by its name, where
     /// the database has that.
     pub(crate) fn open(
-        database: Arc<Database>,
-        writer: Writer,
-        limits: Limits,
+        shared: Arc<Shared>,
         namespace: &'static str,
-        id: ObjectId,
+        mut id: ObjectId,
     ) -> Result<Self, DatabaseError> {
-        let mut id = id;
-        let mut nameless = false;
-        let mut row = None;
-        if let Some((found, name)) = database.find(namespace, &id)? {
-            row = Some(found);
+        let mut place = Place::default();
+        if let Some((row, name)) = shared.database.find(namespace, &id)? {
+            place.row = Some(row);
             match name {
-                Some(name) => id = ObjectId::from_name(namespace, &name),
-                None => nameless = id.name().is_some(),
+                Some(name) => id = id.with_name(&name),
+                None => place.nameless = id.name().is_some(),
             }
         }
-        let inner = Inner {
-            database,
-            writer,
-            limits,
+        let lane = Arc::new(Lane {
+            flight: Flight::default(),
+            place: Mutex::new(place),
+        });
+        Ok(Self {
+            shared,
             namespace,
             id,
-            flight: Arc::new(Flight::new(row, nameless)),
-        };
-        Ok(Self {
-            inner: Arc::new(inner),
+            lane,
         })
     }
 
-    /// The same store of the object that is known by its name now.
-    pub(crate) fn named(&self, id: ObjectId) -> Self {
-        self.inner.flight.named();
-        let inner = Inner {
-            id,
-            ..(*self.inner).clone()
-        };
-        Self {
-            inner: Arc::new(inner),
-        }
+    /// The object is known by its name from now on.
+    pub(crate) fn learn_name(&mut self, id: &ObjectId) {
+        self.lane.place().nameless = true;
+        self.id = id.clone();
     }
 
     pub(crate) fn id(&self) -> &ObjectId {
-        &self.inner.id
+        &self.id
     }
 
     /// What is on its way.
     pub(crate) fn flight(&self) -> &Flight {
-        &self.inner.flight
+        &self.lane.flight
     }
 
     /// Sends a batch on its way: reads see it from now on. Gives its number in the flight; an empty
     /// batch is as durable as the one before it.
     pub(crate) fn send(&self, batch: Batch) -> Result<u64> {
-        let inner = &self.inner;
         if batch.is_empty() {
-            return Ok(inner.flight.sent());
+            return Ok(self.flight().sent());
         }
-        inner.limits.check(&batch)?;
-        let id = inner.id.clone();
-        let sent = inner.writer.send(inner.namespace, id, batch, &inner.flight);
+        self.shared.limits.check(&batch)?;
+        let writer = &self.shared.writer;
+        let sent = writer.send(self.namespace, &self.id, batch, &self.lane);
         sent.map_err(|error| Error::engine("commit", error))
     }
 
-    /// Reads what is durable in a row. An object that has written nothing has none, and reads as
+    /// Reads what is durable. An object that has written nothing has none, and reads as
     /// empty.
     fn read<R: Default>(
         &self,
         operation: &'static str,
-        row: Option<Object>,
         read: impl FnOnce(&Database, Object) -> Result<R, DatabaseError>,
     ) -> Result<R> {
-        let found = row.map(|row| read(&self.inner.database, row));
+        let row = self.lane.row();
+        let found = row.map(|row| read(&self.shared.database, row));
         let found = found.transpose();
         found
             .map(Option::unwrap_or_default)
@@ -115,14 +149,14 @@ impl Store for ObjectStore {
     async fn get(&self, key: &str) -> Result<Option<String>> {
         let written = |batch: &Batch| batch.written(key).map(|value| value.map(str::to_owned));
         match self.flight().find(written) {
-            Ok(value) => Ok(value),
-            Err(row) => Durable { store: self, row }.get(key).await,
+            Some(value) => Ok(value),
+            None => Durable(self).get(key).await,
         }
     }
 
     async fn list(&self, range: &KeyRange) -> Result<Vec<(String, String)>> {
-        let (over, row) = self.flight().view(range);
-        over.list_over(&Durable { store: self, row }, range).await
+        let over = self.flight().view(range);
+        over.list_over(&Durable(self), range).await
     }
 
     async fn alarm(&self) -> Result<Option<Timestamp>> {
@@ -132,8 +166,8 @@ impl Store for ObjectStore {
             AlarmChange::Delete => Some(None),
         };
         match self.flight().find(change) {
-            Ok(alarm) => Ok(alarm),
-            Err(row) => Durable { store: self, row }.alarm().await,
+            Some(alarm) => Ok(alarm),
+            None => Durable(self).alarm().await,
         }
     }
 
@@ -144,29 +178,26 @@ impl Store for ObjectStore {
     }
 
     fn limits(&self) -> Limits {
-        self.inner.limits
+        self.shared.limits
     }
 }
 
 /// What is durable of an object, below what is on its way.
-struct Durable<'a> {
-    store: &'a ObjectStore,
-    row: Option<Object>,
-}
+struct Durable<'a>(&'a ObjectStore);
 
 impl Store for Durable<'_> {
     async fn get(&self, key: &str) -> Result<Option<String>> {
         let get = |database: &Database, row| database.get(row, key);
-        self.store.read("read", self.row, get)
+        self.0.read("read", get)
     }
 
     async fn list(&self, range: &KeyRange) -> Result<Vec<(String, String)>> {
         let list = |database: &Database, row| database.list(row, range);
-        self.store.read("list", self.row, list)
+        self.0.read("list", list)
     }
 
     async fn alarm(&self) -> Result<Option<Timestamp>> {
-        self.store.read("read the alarm", self.row, Database::alarm)
+        self.0.read("read the alarm", Database::alarm)
     }
 
     async fn commit(&mut self, _: Batch) -> Result<()> {
@@ -198,8 +229,7 @@ mod tests {
     }
 
     struct Open {
-        database: Arc<Database>,
-        writer: Writer,
+        shared: Arc<Shared>,
         writing: JoinHandle<()>,
     }
 
@@ -216,27 +246,24 @@ mod tests {
 
         fn reopen(&self) {
             if let Some(open) = self.open.take() {
-                open.writer.stop();
+                open.shared.writer.stop();
                 open.writing.join().unwrap();
             }
             let (database, connection) =
                 database::open(self.path.path(), ["test"].into_iter()).unwrap();
             let (writer, writing) = Writer::start(connection, |_| {});
-            self.open.replace(Some(Open {
-                database: Arc::new(database),
+            let shared = Arc::new(Shared {
+                database,
                 writer,
-                writing,
-            }));
+                limits: Limits::default(),
+            });
+            self.open.replace(Some(Open { shared, writing }));
         }
 
         fn object(&self, id: ObjectId) -> ObjectStore {
             let open = self.open.borrow();
-            let Open {
-                database, writer, ..
-            } = open.as_ref().unwrap();
-            let (database, writer) = (Arc::clone(database), writer.clone());
-            let store = ObjectStore::open(database, writer, Limits::default(), "test", id);
-            store.unwrap()
+            let shared = Arc::clone(&open.as_ref().unwrap().shared);
+            ObjectStore::open(shared, "test", id).unwrap()
         }
 
         fn fresh(&self) -> ObjectStore {
@@ -257,7 +284,7 @@ mod tests {
         block_on(run_all_durable(
             async || folder.fresh(),
             async |store| {
-                let id = store.inner.id.clone();
+                let id = store.id.clone();
                 drop(store);
                 folder.reopen();
                 folder.object(id)

@@ -14,12 +14,11 @@ use std::{
 use dokit_client::ObjectId;
 use dokit_storage::{AlarmChange, Batch, Timestamp};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
-use tokio::sync::oneshot;
 
 use crate::{
     database::{Object, apply},
     error::DatabaseError,
-    flight::Flight,
+    store::Lane,
 };
 
 /// How many commits one group takes at most, so that the first of them does not wait for ever.
@@ -32,14 +31,14 @@ struct Commit {
     id: ObjectId,
     batch: Arc<Batch>,
     /// Whom to tell; none once somebody else sees to that.
-    flight: Option<Arc<Flight>>,
+    lane: Option<Arc<Lane>>,
 }
 
 impl Drop for Commit {
     fn drop(&mut self) {
         // The writer has ended, and this was still in its queue.
-        if let Some(flight) = self.flight.take() {
-            flight.fail(&closed());
+        if let Some(lane) = self.lane.take() {
+            lane.flight.fail(&closed());
         }
     }
 }
@@ -47,8 +46,6 @@ impl Drop for Commit {
 #[derive(Debug)]
 enum Message {
     Commit(Commit),
-    /// Tells when all that was sent before is done, one way or the other.
-    Barrier(oneshot::Sender<()>),
     Stop,
 }
 
@@ -78,35 +75,27 @@ impl Writer {
     pub(crate) fn send(
         &self,
         namespace: &'static str,
-        id: ObjectId,
+        id: &ObjectId,
         batch: Batch,
-        flight: &Arc<Flight>,
+        lane: &Arc<Lane>,
     ) -> Result<u64, DatabaseError> {
         let batch = Arc::new(batch);
         let mut commit = Commit {
             namespace,
-            id,
+            id: id.clone(),
             batch: Arc::clone(&batch),
-            flight: None,
+            lane: None,
         };
-        flight.send(batch, || {
-            commit.flight = Some(Arc::clone(flight));
+        lane.flight.send(batch, || {
+            commit.lane = Some(Arc::clone(lane));
             self.queue.send(Message::Commit(commit)).map_err(|refused| {
                 if let Message::Commit(mut commit) = refused.0 {
                     // The flight has not taken it, and hears of it from us.
-                    commit.flight = None;
+                    commit.lane = None;
                 }
                 closed()
             })
         })
-    }
-
-    /// Returns when all commits that were sent before are done, one way or the other.
-    pub(crate) async fn barrier(&self) {
-        let (done, reached) = oneshot::channel();
-        // A writer that has ended has nothing left to do.
-        let _ = self.queue.send(Message::Barrier(done));
-        let _ = reached.await;
     }
 
     /// Has the writer end. Commits that come after this fail.
@@ -129,11 +118,6 @@ fn write_groups(
     while let Some(message) = next.take().or_else(|| waiting.recv().ok()) {
         let first = match message {
             Message::Commit(commit) => commit,
-            Message::Barrier(done) => {
-                // Who asked may have gone.
-                let _ = done.send(());
-                continue;
-            }
             Message::Stop => return,
         };
         let mut group = vec![first];
@@ -161,7 +145,7 @@ fn write_groups(
 /// The commits of one object in a group, in their order: they are written as one.
 #[derive(Debug)]
 struct Part {
-    flight: Arc<Flight>,
+    lane: Arc<Lane>,
     commits: Vec<Commit>,
 }
 
@@ -169,7 +153,7 @@ impl Drop for Part {
     fn drop(&mut self) {
         // The writer has panicked; or it has said so already, and this changes nothing.
         if !self.commits.is_empty() {
-            self.flight.fail(&closed());
+            self.lane.flight.fail(&closed());
         }
     }
 }
@@ -198,14 +182,14 @@ impl Part {
                 alarm_set(at);
             }
         }
-        self.flight.landed(commits.len(), row, named);
+        self.lane.landed(commits.len(), row, named);
     }
 
     fn fail(&self, error: &rusqlite::Error) {
         let Commit { namespace, id, .. } = self.last();
         // Once here, however many calls it fails.
         tracing::error!(namespace, %id, name = id.name(), "commit: {error}");
-        self.flight.fail(&DatabaseError::sqlite(error));
+        self.lane.flight.fail(&DatabaseError::sqlite(error));
     }
 }
 
@@ -215,19 +199,19 @@ fn by_object(group: Vec<Commit>) -> Vec<Part> {
     let mut parts: Vec<Part> = Vec::new();
     let mut places = HashMap::new();
     for mut commit in group {
-        let Some(flight) = commit.flight.take() else {
+        let Some(lane) = commit.lane.take() else {
             continue;
         };
-        let place = *places.entry(Arc::as_ptr(&flight)).or_insert(parts.len());
+        let place = *places.entry(Arc::as_ptr(&lane)).or_insert(parts.len());
         if place == parts.len() {
             parts.push(Part {
-                flight,
+                lane,
                 commits: Vec::new(),
             });
         }
         parts[place].commits.push(commit);
     }
-    parts.retain(|part| !part.flight.has_failed());
+    parts.retain(|part| !part.lane.flight.has_failed());
     parts
 }
 
@@ -243,9 +227,9 @@ fn write_apart(connection: &mut Connection, mut part: Part, alarm_set: &impl Fn(
         Ok(rows) => landed(vec![part], rows, alarm_set),
         Err(error) if part.commits.len() > 1 && is_of_one_batch(&error) => {
             for commit in std::mem::take(&mut part.commits) {
-                let flight = Arc::clone(&part.flight);
+                let lane = Arc::clone(&part.lane);
                 let commits = vec![commit];
-                let one = vec![Part { flight, commits }];
+                let one = vec![Part { lane, commits }];
                 match write(connection, &one) {
                     Ok(rows) => landed(one, rows, alarm_set),
                     Err(error) => return one.iter().for_each(|one| one.fail(&error)),
@@ -278,7 +262,7 @@ fn write(connection: &mut Connection, parts: &[Part]) -> rusqlite::Result<Vec<Ob
     let mut objects = Vec::with_capacity(parts.len());
     for part in parts {
         let Commit { namespace, id, .. } = part.last();
-        let row = part.flight.row();
+        let row = part.lane.row_to_write();
         objects.push(apply(&transaction, namespace, id, row, &part.batch())?);
     }
     transaction.commit()?;
@@ -289,31 +273,31 @@ fn write(connection: &mut Connection, parts: &[Part]) -> rusqlite::Result<Vec<Ob
 mod tests {
     use super::*;
 
-    fn commit(flight: &Arc<Flight>, key: &str) -> Commit {
+    fn commit(lane: &Arc<Lane>, key: &str) -> Commit {
         let mut batch = Batch::new();
         batch.put(key, "1");
         let batch = Arc::new(batch);
         // As the way to the writer does it.
-        let sent = flight.send(Arc::clone(&batch), || Ok(()));
+        let sent = lane.flight.send(Arc::clone(&batch), || Ok(()));
         sent.expect("it has not failed yet");
         Commit {
             namespace: "test",
             id: ObjectId::from_name("test", "a"),
             batch,
-            flight: Some(Arc::clone(flight)),
+            lane: Some(Arc::clone(lane)),
         }
     }
 
     #[test]
     fn a_group_is_sorted_by_object_and_what_follows_a_failure_is_left_out() {
-        let [good, failed] = [(); 2].map(|()| Arc::new(Flight::new(None, false)));
+        let [good, failed] = [(); 2].map(|()| Arc::new(Lane::default()));
         let group = vec![
             commit(&failed, "lost"),
             commit(&good, "first"),
             commit(&failed, "lost too"),
             commit(&good, "second"),
         ];
-        failed.fail(&closed());
+        failed.flight.fail(&closed());
         let parts = by_object(group);
         assert_eq!(parts.len(), 1);
         let batch = parts[0].batch();
@@ -323,12 +307,12 @@ mod tests {
 
     #[test]
     fn a_commit_that_the_writer_never_came_to_has_failed() {
-        let flight = Arc::new(Flight::new(None, false));
-        drop(commit(&flight, "in the queue"));
-        assert!(flight.has_failed());
-        let flight = Arc::new(Flight::new(None, false));
-        drop(by_object(vec![commit(&flight, "in its hands")]));
-        assert!(flight.has_failed());
+        let lane = Arc::new(Lane::default());
+        drop(commit(&lane, "in the queue"));
+        assert!(lane.flight.has_failed());
+        let lane = Arc::new(Lane::default());
+        drop(by_object(vec![commit(&lane, "in its hands")]));
+        assert!(lane.flight.has_failed());
     }
 
     #[test]
@@ -337,12 +321,12 @@ mod tests {
         let (writer, writing) = Writer::start(connection, |_| {});
         writer.stop();
         writing.join().expect("it ends");
-        let flight = Arc::new(Flight::new(None, false));
+        let lane = Arc::new(Lane::default());
         let mut batch = Batch::new();
         batch.put("key", "1");
         let id = ObjectId::from_name("test", "a");
-        let refused = writer.send("test", id, batch, &flight).unwrap_err();
+        let refused = writer.send("test", &id, batch, &lane).unwrap_err();
         assert_eq!(refused.to_string(), "the store is closed");
-        assert!(flight.is_settled());
+        assert!(lane.flight.is_settled());
     }
 }

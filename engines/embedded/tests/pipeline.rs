@@ -544,16 +544,14 @@ async fn an_object_whose_destructor_panics_loses_nothing_that_is_on_its_way() {
     let counter = counter(&host, name);
     disk.hold();
     let mut sent = send_adds(&counter, name, 5).await;
-    let error = counter.fall_apart().await.unwrap_err();
-    assert_eq!(code(&error), "object_reset");
-    sent.push(spawn({
+    let falling = spawn({
         let counter = counter.clone();
-        async move { counter.add().await.map_err(|error| code(&error)) }
-    }));
-    for _ in 0..100 {
-        yield_now().await;
-    }
+        async move { code(&counter.fall_apart().await.unwrap_err()) }
+    });
+    sent.extend(send_adds(&counter, name, 5).await);
+    assert_eq!((seen(name).woken, seen(name).alive), (2, 1));
     disk.release();
+    assert_eq!(falling.await.unwrap(), "planned");
     for (n, call) in (1..).zip(sent) {
         assert_eq!(call.await.unwrap().unwrap(), (n, n));
     }
@@ -663,6 +661,31 @@ async fn a_shutdown_waits_for_the_answers_that_are_held() {
     let counter = counter(&host, name);
     disk.hold();
     let sent = send_adds(&counter, name, 10).await;
+    let closing = spawn({
+        let host = host.clone();
+        async move { host.shutdown().await }
+    });
+    for _ in 0..100 {
+        yield_now().await;
+    }
+    assert!(!closing.is_finished());
+    disk.release();
+    for (n, call) in (1..).zip(sent) {
+        assert_eq!(call.await.unwrap().unwrap(), (n, n));
+    }
+    closing.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_shutdown_that_was_given_up_is_no_reason_for_the_next_to_hurry() {
+    let data = tempdir().unwrap();
+    let host = start(data.path());
+    let disk = Disk::of(data.path());
+    let name = "held again";
+    let counter = counter(&host, name);
+    disk.hold();
+    let sent = send_adds(&counter, name, 10).await;
+    assert!(host.shutdown().now_or_never().is_none());
     let closing = spawn({
         let host = host.clone();
         async move { host.shutdown().await }

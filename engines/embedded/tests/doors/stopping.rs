@@ -59,6 +59,10 @@ async fn serve_until_told() {
     let host = builder(data.path()).drain(LONG).start().unwrap();
     let listener = host.listen("127.0.0.1:0").await.unwrap();
     println!("listening on {}", listener.address());
+    tokio::spawn(async {
+        Gate::of("signalled").has_begun().await;
+        println!("begun");
+    });
     listener.run().await;
     println!("ended");
 }
@@ -101,6 +105,12 @@ async fn the_second_signal_ends_what_the_first_has_waited_for() {
         let told = Program::new("kill").args(["-TERM", &id]).status().unwrap();
         assert!(told.success());
     };
+    while !soon(lines.next_line())
+        .await
+        .unwrap()
+        .unwrap()
+        .contains("begun")
+    {}
     // The call never ends by itself, so the first signal only closes the door.
     signal();
     soon(async {
