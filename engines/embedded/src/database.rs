@@ -21,7 +21,8 @@ const APPLICATION_ID: i64 = 0x646f_6b74;
 /// The format that this release writes. Formats it can read are 1 to this.
 const FORMAT: i64 = 1;
 
-const FILE: &str = "objects.sqlite";
+/// The file of the shared database.
+pub(crate) const FILE: &str = "objects.sqlite";
 const LOCK: &str = "lock";
 const READERS: usize = 4;
 
@@ -78,6 +79,7 @@ pub(crate) struct Due {
 /// The reading side of the database.
 #[derive(Debug)]
 pub(crate) struct Database {
+    path: PathBuf,
     readers: Vec<Mutex<Connection>>,
     /// The namespaces that are served, as a JSON array: alarms of others wait for a run in which they
     /// are.
@@ -112,6 +114,7 @@ pub(crate) fn open<'n>(
     // Namespaces are letters, digits and hyphens: they need no escapes.
     let served: Vec<String> = namespaces.map(|name| format!("\"{name}\"")).collect();
     let database = Database {
+        path: path.clone(),
         readers,
         served: format!("[{}]", served.join(",")),
         lock: Mutex::new(Some(lock)),
@@ -312,6 +315,11 @@ impl Database {
             );
         }
         Ok(())
+    }
+
+    /// Another connection that reads, for what takes long.
+    pub(crate) fn connect(&self) -> rusqlite::Result<Connection> {
+        open_reader(&self.path)
     }
 
     /// Lets another host have the data folder. Nothing is written after this.

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod builder;
+mod care;
 mod clock;
 mod connection;
 mod database;
@@ -20,6 +21,7 @@ mod store;
 mod writer;
 
 pub use builder::Builder;
+pub use care::{BackupError, Existing, ExportError, ImportError, Listed};
 pub use clock::SystemClock;
 pub use error::{DatabaseError, StartError};
 pub use host::Host;

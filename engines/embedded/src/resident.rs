@@ -24,6 +24,7 @@ use tokio::{
 };
 
 use crate::{
+    care::Import,
     engine::Engine,
     flight::{Release, commit_failed},
     load::Place,
@@ -38,6 +39,8 @@ const QUEUE: usize = 1024;
 pub(crate) enum Message {
     /// Boxed, so that a queue's room is small.
     Call(Box<Envelope>),
+    /// Store what was exported. The next call finds the object with that.
+    Import(Box<Import>),
     /// Leave memory. It is in the queue with the calls, so it comes between two of them.
     Sleep,
 }
@@ -174,8 +177,8 @@ impl Resident {
         match (&message, queue.messages.back()) {
             (Message::Sleep, Some(Message::Sleep)) => return Ok(()),
             (Message::Sleep, _) => {}
-            (Message::Call(_), _) if queue.messages.len() < QUEUE => {}
-            (Message::Call(_), _) => return Err(Refused::Full),
+            (_, _) if queue.messages.len() < QUEUE => {}
+            (_, _) => return Err(Refused::Full),
         }
         queue.messages.push_back(message);
         if let Some(waker) = queue.waker.take() {
@@ -287,6 +290,10 @@ impl Resident {
                         return;
                     }
                 }
+                Message::Import(import) => {
+                    memory.reset();
+                    import.run(self.open(&mut memory)).await;
+                }
                 Message::Call(envelope) => {
                     // What the object's own code does in a destructor may panic, too.
                     let call = AssertUnwindSafe(self.call(&mut memory, *envelope));
@@ -361,23 +368,12 @@ impl Resident {
 
     /// Wakes the object, unless it is awake.
     async fn wake(&self, memory: &mut Memory) -> Result<(), ErrorReply> {
-        let store = memory.store.as_ref();
-        if store.is_some_and(|store| store.flight().has_failed()) {
-            memory.clear();
-        }
+        let store = self.open(memory)?;
         if memory.activation.is_some() {
             return Ok(());
         }
         let engine = self.engine.upgrade();
         let engine = engine.ok_or_else(ErrorReply::shutting_down)?;
-        let store = match &memory.store {
-            Some(store) => store.clone(),
-            None => engine
-                .open_store(self.namespace(), memory.id.clone())
-                .map_err(|error| ErrorReply::internal(&error))?,
-        };
-        memory.id = store.id().clone();
-        memory.store = Some(store.clone());
         let ctx = Context::new(
             memory.id.clone(),
             store.clone(),
@@ -389,6 +385,23 @@ impl Resident {
         store.send(writes).map_err(|error| commit_failed(&error))?;
         memory.activation = Some(activation);
         Ok(())
+    }
+
+    /// The object's store, opened unless it is open. Where a commit has failed, what is in memory goes,
+    /// and what is durable counts.
+    fn open(&self, memory: &mut Memory) -> Result<ObjectStore, ErrorReply> {
+        match &memory.store {
+            Some(store) if !store.flight().has_failed() => return Ok(store.clone()),
+            Some(_) => memory.clear(),
+            None => {}
+        }
+        let engine = self.engine.upgrade();
+        let engine = engine.ok_or_else(ErrorReply::shutting_down)?;
+        let store = engine.open_store(self.namespace(), memory.id.clone());
+        let store = store.map_err(|error| ErrorReply::internal(&error))?;
+        memory.id = store.id().clone();
+        memory.store = Some(store.clone());
+        Ok(store)
     }
 
     /// Runs a call alone and sends what it wrote on its way. The answer leaves when that is durable,
