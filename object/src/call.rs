@@ -3,7 +3,7 @@ use dokit_client::{Access, CallReply, ErrorReply, Method, header as wire};
 use dokit_storage::Batch;
 use http::{HeaderValue, StatusCode, header};
 
-use crate::{SocketActions, SocketCall, sockets};
+use crate::{Delivered, SocketActions, SocketCall, sockets};
 
 /// A plain HTTP request, its path relative to the object.
 pub type Request = http::Request<Bytes>;
@@ -18,8 +18,10 @@ pub enum Call {
     Rpc(RpcCall),
     /// Answer a plain HTTP request.
     Fetch(Request),
-    /// Run the alarm, if it is due.
+    /// Run the alarm, if it is due. The answer may hold [deliveries](crate::Delivery::take).
     Alarm,
+    /// Take note of what became of a [`Delivery`](crate::Delivery).
+    Delivered(Delivered),
     /// Handle an event of a socket.
     Socket(SocketCall),
 }
@@ -41,7 +43,9 @@ impl Call {
     pub fn access(&self) -> Access {
         match self {
             Self::Rpc(call) => call.method.access(),
-            Self::Fetch(_) | Self::Alarm | Self::Socket(_) => Access::Exclusive,
+            Self::Fetch(_) | Self::Alarm | Self::Socket(_) | Self::Delivered(_) => {
+                Access::Exclusive
+            }
         }
     }
 }
