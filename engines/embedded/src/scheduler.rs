@@ -267,9 +267,10 @@ fn deliver(engine: &Engine, scheduler: &Scheduler, from: &Fired, delivery: Deliv
     let on_its_way = OnItsWay::new(scheduler.clone());
     engine.runtime().spawn(async move {
         let delivered = delivery.run(&surroundings).await;
-        let told = own
-            .upgrade()
-            .map(|engine| engine.submit(object_type, &id, delivered, DEADLINE, Chain::default()));
+        let told = own.upgrade().map(|engine| {
+            let (chain, place) = (Chain::default(), engine.load().enter_always());
+            engine.submit(object_type, &id, delivered, DEADLINE, chain, place)
+        });
         let told = match told {
             Some(Ok(told)) => told.await,
             Some(Err(refused)) => Err(refused),
