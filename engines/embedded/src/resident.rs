@@ -27,6 +27,7 @@ use crate::{
     care::Import,
     engine::Engine,
     flight::{Release, commit_failed},
+    load::Place,
     store::ObjectStore,
 };
 
@@ -55,6 +56,8 @@ pub(crate) struct Envelope {
     /// The objects that wait for this call.
     pub(crate) chain: Chain,
     pub(crate) reply: Reply,
+    /// Given back when the call is done.
+    pub(crate) _place: Place,
 }
 
 /// What a call is answered.
