@@ -11,6 +11,7 @@ mod engine;
 mod error;
 mod flight;
 mod gateway;
+mod held;
 mod host;
 mod listener;
 mod load;
