@@ -8,6 +8,8 @@ mod error;
 mod flight;
 mod gateway;
 mod host;
+mod object_store;
+mod own;
 mod resident;
 mod residents;
 mod scheduler;
