@@ -6,6 +6,7 @@ use std::{
     io::Read,
     path::{Path, PathBuf},
     process::Command,
+    sync::Arc,
     thread,
     time::{Duration, Instant},
 };
@@ -69,7 +70,8 @@ pub(crate) async fn run(mut arguments: env::Args) -> Result<()> {
 }
 
 fn builder(data: &Path) -> Builder {
-    let builder = Host::builder().data(data).sleep_after(NEVER);
+    let builder = Host::builder().data(data);
+    let builder = builder.sleep_after(NEVER).awake_limit(usize::MAX);
     builder
         .object::<Counter>()
         .object::<Document>()
@@ -187,13 +189,14 @@ async fn calls(
 ) -> Result<()> {
     let host = builder(data).start()?;
     increment_each(&host, objects, 64).await?;
-    let before: u64 = total(&host, objects).await?;
+    let before = total(&host, objects).await?;
+    // Once for all callers, and before the clock runs: an id is a hash of its name.
+    let counters: Arc<[_]> = (0..objects).map(|number| counter(&host, number)).collect();
     let start = Instant::now();
     let mut tasks = JoinSet::new();
     for caller in 0..callers {
-        let host = host.clone();
+        let counters = Arc::clone(&counters);
         tasks.spawn(async move {
-            let counters: Vec<_> = (0..objects).map(|number| counter(&host, number)).collect();
             let mut waits = Vec::new();
             let mut at = usize::try_from(caller)?;
             while start.elapsed() < span {

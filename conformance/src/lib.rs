@@ -1,7 +1,7 @@
 //! One test suite that every store and every engine of dokit must pass.
 //!
-//! The bodies are written once; what differs is behind [`Engine`] and, for stores, behind
-//! [`store`]. A new promise is a new case here first.
+//! The bodies are written once; what differs is behind [`Engine`], for sockets behind
+//! [`SocketEngine`], and for stores behind [`store`]. A new promise is a new case here first.
 
 #![expect(
     clippy::unwrap_used,
@@ -11,7 +11,9 @@
 
 pub mod engine;
 mod probe;
+mod room;
 mod rows;
+pub mod sockets;
 pub mod sql;
 pub mod store;
 
@@ -20,4 +22,6 @@ pub use probe::{
     AnyProbe, Fired, Kinds, Plain, PlainApi, PlainApiClient, PlainApiServer, Probe, ProbeApi,
     ProbeApiClient, ProbeApiServer, SqlProbe,
 };
+pub use room::{Room, RoomApi, RoomApiClient, RoomApiServer};
 pub use rows::{Cells, Ending, Rows, RowsApi, RowsApiClient, RowsApiServer, Seen};
+pub use sockets::{Peer, Rooms, SocketEngine};

@@ -1,18 +1,25 @@
 //! The suite of all engines, over the test kit.
 
+#![expect(clippy::unwrap_used, reason = "a test's way to fail is to panic")]
+
 use std::time::Duration;
 
-use dokit_conformance::{Engine, Plain, Probe, Session, engine, for_each_engine_case};
+use dokit_client::ObjectId;
+use dokit_conformance::{
+    Engine, Peer, Plain, Probe, Room, Rooms, Session, SocketEngine, engine, for_each_engine_case,
+    for_each_socket_case, sockets,
+};
 use dokit_object::{
-    Request, Response,
-    testing::{TestHost, block_on},
+    Close, Message, Request, Response,
+    testing::{TestHost, TestSocket, block_on},
 };
 
 struct Kit(TestHost);
 
 impl Kit {
     fn new() -> Self {
-        Self(TestHost::new().object::<Probe>().object::<Plain>())
+        let host = TestHost::new().object::<Probe>().object::<Plain>();
+        Self(host.object::<Room>())
     }
 }
 
@@ -48,6 +55,59 @@ impl Engine for Kit {
     }
 }
 
+impl SocketEngine for Kit {
+    type Peer = Client;
+
+    async fn connect(&self, path: &str) -> Result<Client, Response> {
+        let path = path.strip_prefix("/room/a").unwrap();
+        let socket = self.0.connect::<Room>("a", path).await?;
+        Ok(Client {
+            socket,
+            host: self.0.clone(),
+        })
+    }
+
+    async fn break_disk_of(&self, room: &ObjectId) {
+        self.0.disk::<Room>(room).fail_commits_from(1);
+    }
+
+    async fn mend_disk_of(&self, room: &ObjectId) {
+        self.0.disk::<Room>(room).heal();
+    }
+}
+
+struct Client {
+    socket: TestSocket,
+    host: TestHost,
+}
+
+impl Peer for Client {
+    async fn send(&mut self, message: Message) {
+        self.socket.send(message).await;
+    }
+
+    async fn next(&mut self) -> Message {
+        let closed = || panic!("nothing has come: {:?}", self.socket.closed());
+        self.socket.next().unwrap_or_else(closed)
+    }
+
+    async fn closed(&mut self) -> Close {
+        if let Some(message) = self.socket.next() {
+            panic!("{message:?} came where the end was due");
+        }
+        self.socket.closed().unwrap()
+    }
+
+    async fn close(&mut self, code: u16, reason: &str) {
+        self.socket.close(code, reason).await;
+    }
+
+    async fn vanish(self) {
+        drop(self.socket);
+        self.host.settle().await;
+    }
+}
+
 macro_rules! tests {
     ($($case:ident,)*) => {
         $(
@@ -69,3 +129,25 @@ macro_rules! tests {
 }
 
 for_each_engine_case!(tests);
+
+macro_rules! socket_tests {
+    ($($case:ident,)*) => {
+        $(
+            mod $case {
+                use super::*;
+
+                #[test]
+                fn awake() {
+                    block_on(sockets::$case(&mut Rooms::new(Kit::new(), false)));
+                }
+
+                #[test]
+                fn with_sleep_before_whatever_is_done() {
+                    block_on(sockets::$case(&mut Rooms::new(Kit::new(), true)));
+                }
+            }
+        )*
+    };
+}
+
+for_each_socket_case!(socket_tests);

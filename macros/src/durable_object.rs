@@ -9,7 +9,13 @@ use syn::{
 
 use crate::{case::Case, path::crate_path};
 
-const HANDLERS: [&str; 2] = ["fetch", "alarm"];
+const HANDLERS: [&str; 5] = [
+    "fetch",
+    "alarm",
+    "websocket_message",
+    "websocket_close",
+    "websocket_error",
+];
 
 pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenStream> {
     let mut chosen: Option<Path> = None;

@@ -7,9 +7,10 @@ use http::StatusCode;
 
 use crate::{
     Alarm, BoxFuture, Call, Context, DurableObject, Error, Outcome, Response, Result, RpcCall,
-    Storage, alarm,
+    SocketCall, SocketEvent, Storage, alarm,
     call::json_response,
     idempotency::{self, Lookup},
+    sockets::{self, Staged},
     state::{Misplaced, Settled},
     storage::{Ended, Mode},
 };
@@ -30,7 +31,7 @@ impl Activation {
     /// runs; they are empty when it failed.
     pub(crate) async fn wake<T: DurableObject>(ctx: Context) -> Result<(Self, Batch), ErrorReply> {
         let storage = ctx.storage();
-        let running = Running::begin(&storage, Mode::Writing);
+        let running = Running::begin(&ctx, Mode::Writing, sockets::Mode::Waking);
         let woken = catch_panic(async {
             let mut object = T::new(ctx.clone()).await?;
             match settle(&mut object, &storage, false)? {
@@ -39,7 +40,7 @@ impl Activation {
             }
         })
         .await;
-        let ended = running.end();
+        let (ended, _) = running.end();
         if let Some(cause) = ended.failed {
             return Err(commit_failed(cause));
         }
@@ -83,21 +84,23 @@ impl<T: DurableObject> Awake for Object<T> {
             Call::Rpc(call) if call.method.access() == Access::Shared => Box::pin(self.read(call)),
             Call::Rpc(call) => Box::pin(self.method(call)),
             Call::Fetch(request) => {
-                let storage = self.ctx.storage();
-                Box::pin(transact(storage.clone(), Mode::Writing, async move {
+                let ctx = self.ctx.clone();
+                Box::pin(transact(ctx, Mode::Writing, async move {
+                    let storage = self.ctx.storage();
                     let answer = self.object.fetch(request).await;
                     let answer = answer.map_err(|error| Failure::Method(error.into_reply()));
                     keep(&mut self.object, &storage, answer)
                 }))
             }
             Call::Alarm => Box::pin(self.alarm()),
+            Call::Socket(call) => Box::pin(self.socket(call)),
         }
     }
 
     fn shared(&self, call: Call) -> BoxFuture<'_, Outcome> {
         match call {
             Call::Rpc(call) if call.method.access() == Access::Shared => Box::pin(self.read(call)),
-            Call::Rpc(_) | Call::Fetch(_) | Call::Alarm => {
+            Call::Rpc(_) | Call::Fetch(_) | Call::Alarm | Call::Socket(_) => {
                 Box::pin(async { Outcome::refused(ErrorReply::internal(&NotShared)) })
             }
         }
@@ -131,7 +134,7 @@ impl<T: DurableObject> Object<T> {
             None => None,
         };
         let object = &mut self.object;
-        transact(storage.clone(), Mode::Writing, async move {
+        transact(self.ctx.clone(), Mode::Writing, async move {
             let answer = async {
                 let json = T::Api::call_exclusive(object, call.method, &call.arguments).await?;
                 if let Some(entry) = seen {
@@ -150,13 +153,12 @@ impl<T: DurableObject> Object<T> {
     async fn alarm(&mut self) -> Outcome {
         let storage = self.ctx.storage();
         let now = self.ctx.now();
-        let done = || json_response(StatusCode::OK, "null");
         let due = match alarm::due(&storage, now).await {
             Ok(Some(due)) => due,
             Ok(None) => return Outcome::read(Ok(done())),
             Err(error) => return Outcome::refused(Error::from(error).into_reply()),
         };
-        let outcome = transact(storage.clone(), Mode::Alarm, async {
+        let outcome = transact(self.ctx.clone(), Mode::Alarm, async {
             let answer = match self.object.alarm(due).await {
                 Ok(()) => Ok(done()),
                 Err(error) => Err(Failure::Method(error.into_reply())),
@@ -167,6 +169,36 @@ impl<T: DurableObject> Object<T> {
         // By the time it is now: the handler may have taken longer than its next try would wait.
         settle_alarm(due, self.ctx.now(), outcome)
     }
+
+    /// An event of a socket.
+    async fn socket(&mut self, call: SocketCall) -> Outcome {
+        let ctx = self.ctx.clone();
+        let Some(socket) = ctx.maybe_sockets().and_then(|all| all.get(call.socket)) else {
+            // Its host has forgotten it meanwhile.
+            return Outcome::read(Ok(done()));
+        };
+        let storage = ctx.storage();
+        transact(ctx, Mode::Writing, async {
+            let handled = match call.event {
+                SocketEvent::Message(message) => {
+                    self.object.websocket_message(&socket, message).await
+                }
+                SocketEvent::Error(error) => self.object.websocket_error(&socket, error).await,
+                SocketEvent::Close(close) => self.object.websocket_close(&socket, close).await,
+            };
+            // It is the log's: nobody waits for an answer, and a code that is another call's would
+            // be taken for the fate of this one.
+            let failed = |error: Error| Failure::Method(unanswered(error.into_reply()));
+            let answer = handled.map(|()| done()).map_err(failed);
+            keep(&mut self.object, &storage, answer)
+        })
+        .await
+    }
+}
+
+/// The answer of what has none.
+fn done() -> Response {
+    json_response(StatusCode::OK, "null")
 }
 
 /// The end of an exclusive call, with the typed state among its writes.
@@ -202,10 +234,10 @@ fn settle<T: DurableObject>(object: &mut T, storage: &Storage, first: bool) -> R
 }
 
 /// Runs an exclusive call: `Ok` keeps its writes, anything else drops them.
-async fn transact(storage: Storage, mode: Mode, run: impl Future<Output = Kept>) -> Outcome {
-    let running = Running::begin(&storage, mode);
+async fn transact(ctx: Context, mode: Mode, run: impl Future<Output = Kept>) -> Outcome {
+    let running = Running::begin(&ctx, mode, sockets::Mode::Writing);
     let result = catch_panic(run).await;
-    let ended = running.end();
+    let (ended, staged) = running.end();
     if let Some(cause) = ended.failed {
         // It outweighs what the call made of it.
         return Outcome {
@@ -218,10 +250,14 @@ async fn transact(storage: Storage, mode: Mode, run: impl Future<Output = Kept>)
         Err(panicked) => return Outcome::failed(panicked),
     };
     match answer {
-        Ok(response) => Outcome {
-            writes: ended.batch,
-            reset: stale,
-            ..Outcome::read(Ok(response))
+        Ok(mut response) => match staged.deliver(&mut response) {
+            Ok(sockets) => Outcome {
+                writes: ended.batch,
+                sockets,
+                reset: stale,
+                ..Outcome::read(Ok(response))
+            },
+            Err(undelivered) => Outcome::failed(undelivered.into_reply()),
         },
         Err(Failure::Refused(reply)) => Outcome::refused(reply),
         Err(Failure::Method(reply)) => Outcome::failed(honest(reply)),
@@ -248,6 +284,19 @@ fn honest(reply: ErrorReply) -> ErrorReply {
 #[error("the method answered {1:?} with the engine's own code {0:?}")]
 struct Borrowed(String, String);
 
+/// What the log gets to see of a failed handler that nobody waits for.
+fn unanswered(mut reply: ErrorReply) -> ErrorReply {
+    if reply.log.is_some() {
+        reply.code = code::INTERNAL.into();
+        return reply;
+    }
+    ErrorReply::internal(&Unanswered(reply.code.into_owned(), reply.message))
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("the handler of a socket's event failed: {0}: {1}")]
+struct Unanswered(String, String);
+
 /// Adds to the outcome of an alarm what is remembered of its failures.
 fn settle_alarm(due: Alarm, now: Timestamp, mut outcome: Outcome) -> Outcome {
     match &outcome.reply {
@@ -268,23 +317,32 @@ fn settle_alarm(due: Alarm, now: Timestamp, mut outcome: Outcome) -> Outcome {
 /// The time in which writes are allowed. It ends with the call, also when the call's future is
 /// dropped half way.
 struct Running<'a> {
-    storage: &'a Storage,
+    ctx: &'a Context,
 }
 
 impl<'a> Running<'a> {
-    fn begin(storage: &'a Storage, mode: Mode) -> Self {
-        storage.begin(mode);
-        Self { storage }
+    fn begin(ctx: &'a Context, mode: Mode, sockets: sockets::Mode) -> Self {
+        ctx.storage().begin(mode);
+        if let Some(own) = ctx.maybe_sockets() {
+            own.begin(sockets);
+        }
+        Self { ctx }
     }
 
-    fn end(self) -> Ended {
-        self.storage.end()
+    fn end(self) -> (Ended, Staged) {
+        let sockets = self.ctx.maybe_sockets();
+        let staged = sockets.map_or_else(Staged::default, |own| own.end_call());
+        (self.ctx.storage().end(), staged)
     }
 }
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.storage.end();
+        self.ctx.storage().end();
+        if let Some(sockets) = self.ctx.maybe_sockets() {
+            // What it has gathered is undone by being dropped.
+            drop(sockets.end_call());
+        }
     }
 }
 

@@ -3,6 +3,8 @@ use dokit_client::{Access, CallReply, ErrorReply, Method};
 use dokit_storage::Batch;
 use http::{HeaderValue, StatusCode, header};
 
+use crate::{SocketActions, SocketCall, sockets};
+
 /// A plain HTTP request, its path relative to the object.
 pub type Request = http::Request<Bytes>;
 
@@ -18,6 +20,8 @@ pub enum Call {
     Fetch(Request),
     /// Run the alarm, if it is due.
     Alarm,
+    /// Handle an event of a socket.
+    Socket(SocketCall),
 }
 
 /// A call of a method.
@@ -37,15 +41,16 @@ impl Call {
     pub fn access(&self) -> Access {
         match self {
             Self::Rpc(call) => call.method.access(),
-            Self::Fetch(_) | Self::Alarm => Access::Exclusive,
+            Self::Fetch(_) | Self::Alarm | Self::Socket(_) => Access::Exclusive,
         }
     }
 }
 
-/// The outcome of a call, as a value: what it answers and what it wrote.
+/// The outcome of a call, as a value: what it answers, what it wrote, and what it does to sockets.
 ///
-/// The engine's whole task is to make [`writes`](Self::writes) durable and to let
-/// [`reply`](Self::reply) out after that. If that commit fails, the reply is not sent, an error
+/// The engine's whole task is to make [`writes`](Self::writes) durable, and after that to perform what
+/// it does to [`sockets`](Self::sockets) and to let [`reply`](Self::reply) out. If that commit fails,
+/// the sockets are left alone, the reply is not sent, an error
 /// [`ErrorReply::commit_failed`] takes its place, and the object's memory is dropped.
 #[derive(Debug)]
 #[must_use = "a call's writes have to be committed before its reply leaves"]
@@ -59,6 +64,8 @@ pub struct Outcome {
     /// undone where [`reset`](Self::reset) is set, before these are applied, and committed with them
     /// otherwise.
     pub writes: Batch,
+    /// What it does to the object's sockets. Nothing for a call that failed.
+    pub sockets: SocketActions,
     /// Whether the object's memory has to be dropped, because it may hold what was not written, and
     /// the call's rows undone.
     pub reset: bool,
@@ -72,6 +79,7 @@ impl Outcome {
         Self {
             reply,
             writes: Batch::new(),
+            sockets: SocketActions::default(),
             reset: false,
             disk_failed: false,
         }
@@ -108,6 +116,9 @@ pub fn error_response(error: &ErrorReply) -> Response {
     if status == StatusCode::METHOD_NOT_ALLOWED {
         let post = HeaderValue::from_static("POST");
         response.headers_mut().insert(header::ALLOW, post);
+    }
+    if status == StatusCode::UPGRADE_REQUIRED {
+        sockets::ask_for_upgrade(response.headers_mut());
     }
     response
 }

@@ -2,12 +2,11 @@ use std::{collections::BTreeMap, fmt, sync::Arc};
 
 use dokit_client::ObjectId;
 use dokit_storage::{Store, Timestamp, sql::Sql};
-
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    Clock, DurableObject, Error, FailedAlarm, Namespace, Result, Router, StateLoader, Storage,
-    alarm,
+    AutoResponse, Broadcast, Clock, DurableObject, Error, FailedAlarm, Namespace, Request, Result,
+    Router, Sockets, StateLoader, Storage, WebSocket, alarm,
 };
 
 /// What an object has of the world: its id, its storage, the time, other objects, and the variables
@@ -20,10 +19,13 @@ pub struct Context {
     inner: Arc<Inner>,
 }
 
+#[derive(Clone)]
 struct Inner {
     id: ObjectId,
     storage: Storage,
     surroundings: Surroundings,
+    /// None where the engine has none, or the object no handler for them.
+    sockets: Option<Sockets>,
 }
 
 /// What all objects of a host share.
@@ -63,7 +65,17 @@ impl Context {
                 id,
                 storage: Storage::new(store, alarm_handler),
                 surroundings,
+                sockets: None,
             }),
+        }
+    }
+
+    /// The same with the object's sockets.
+    pub(crate) fn with_sockets(self, sockets: Sockets) -> Self {
+        let mut inner = Arc::unwrap_or_clone(self.inner);
+        inner.sockets = Some(sockets);
+        Self {
+            inner: Arc::new(inner),
         }
     }
 
@@ -126,7 +138,106 @@ impl Context {
     ///
     /// When the store cannot commit. The call has then failed, whatever it returns.
     pub async fn commit(&self) -> Result<()> {
-        Ok(self.inner.storage.commit_now().await?)
+        self.inner.storage.commit_now().await?;
+        if let Some(sockets) = &self.inner.sockets {
+            sockets.take_early().perform();
+        }
+        Ok(())
+    }
+
+    /// Accepts the WebSocket that a request asks for, in [`fetch`](DurableObject::fetch), which has to
+    /// answer with its [`into_response`](WebSocket::into_response):
+    ///
+    /// ```rust
+    /// # use dokit_object::*;
+    /// # struct Room { ctx: Context }
+    /// # impl Room {
+    /// async fn fetch(&mut self, request: Request) -> Result<Response> {
+    ///     let socket = self.ctx.accept_websocket(&request, &["room:1"])?;
+    ///     socket.send("welcome")?;
+    ///     Ok(socket.into_response())
+    /// }
+    /// # }
+    /// ```
+    ///
+    /// The socket stays open while the object sleeps: its messages wake it. It does not survive the end
+    /// of the process. Tags are at most 10, one that is named twice counted once, and at most 256
+    /// characters long each; an object has at most 32,768 sockets.
+    ///
+    /// # Errors
+    ///
+    /// `upgrade_required` (426) for a request that asks for no WebSocket, `invalid_handshake` (400) for one
+    /// that asks wrongly, `invalid_tag` (400),
+    /// `too_many_sockets` (503), `missing_handler` (501) for an object without
+    /// [`websocket_message`](DurableObject::websocket_message), `internal` in a call that has accepted one
+    /// already or takes `&self`.
+    pub fn accept_websocket(&self, request: &Request, tags: &[&str]) -> Result<WebSocket> {
+        self.sockets()?.accept(request, tags)
+    }
+
+    /// The sockets that are open, in the order in which they were accepted, as the running call sees
+    /// them: one that it has closed is no longer there.
+    #[must_use]
+    pub fn websockets(&self) -> Vec<WebSocket> {
+        let sockets = self.inner.sockets.as_ref();
+        sockets.map_or_else(Vec::new, |sockets| sockets.list(None))
+    }
+
+    /// Those of [`websockets`](Self::websockets) that were accepted with this tag.
+    #[must_use]
+    pub fn websockets_with_tag(&self, tag: &str) -> Vec<WebSocket> {
+        let sockets = self.inner.sockets.as_ref();
+        sockets.map_or_else(Vec::new, |sockets| sockets.list(Some(tag)))
+    }
+
+    /// One message to many sockets: `ctx.broadcast().tagged("room:1").except(socket).send("hello")?`.
+    pub fn broadcast(&self) -> Broadcast<'_> {
+        Broadcast::new(self.inner.sockets.as_ref())
+    }
+
+    /// From now on a message that is exactly this text is answered with the other, on every socket of
+    /// the object, without waking it and without an event. It holds as long as the process, or until it
+    /// is set again or cleared; [`new`](DurableObject::new) is the place for one that is always there.
+    /// [`WebSocket::auto_responded_at`] tells when it was used.
+    ///
+    /// # Errors
+    ///
+    /// `internal` where a text is over 2,048 bytes, and in a call that takes `&self`;
+    /// `missing_handler` (501) for an object without `websocket_message`.
+    pub fn set_auto_response(
+        &self,
+        request: impl Into<String>,
+        response: impl Into<String>,
+    ) -> Result<()> {
+        self.sockets()?.set_auto_response(Some(AutoResponse {
+            request: request.into(),
+            response: response.into(),
+        }))
+    }
+
+    /// No message is answered without the object any more.
+    ///
+    /// # Errors
+    ///
+    /// As [`set_auto_response`](Self::set_auto_response).
+    pub fn clear_auto_response(&self) -> Result<()> {
+        self.sockets()?.set_auto_response(None)
+    }
+
+    /// What is answered without waking the object, if anything is.
+    #[must_use]
+    pub fn auto_response(&self) -> Option<AutoResponse> {
+        self.inner.sockets.as_ref()?.auto_response()
+    }
+
+    fn sockets(&self) -> Result<&Sockets> {
+        let sockets = self.inner.sockets.as_ref();
+        sockets.ok_or_else(|| Error::missing_handler("websocket_message"))
+    }
+
+    /// Its sockets, for the calls of the engine.
+    pub(crate) fn maybe_sockets(&self) -> Option<&Sockets> {
+        self.inner.sockets.as_ref()
     }
 
     /// The alarm that was given up after its last try, if one was and none has been set since.

@@ -3,7 +3,10 @@ use std::future::Future;
 use dokit_client::Dispatch;
 use dokit_storage::{MaybeSend, MaybeSync};
 
-use crate::{Alarm, Context, Error, Handlers, Request, Response, Result, SavedState};
+use crate::{
+    Alarm, Close, Context, Error, Handlers, Message, Request, Response, Result, SavedState,
+    WebSocket, WebSocketError,
+};
 
 /// A value with a name, its own storage and its own alarms, of which there is exactly one.
 ///
@@ -32,7 +35,7 @@ pub trait DurableObject: Sized + MaybeSend + MaybeSync + 'static {
     /// Stored data belongs to it: to rename it is to begin anew.
     const NAMESPACE: &'static str;
 
-    /// Which of `fetch` and `alarm` are written. `#[durable_object]` fills it in.
+    /// Which of the handlers below are written. `#[durable_object]` fills it in.
     const HANDLERS: Handlers;
 
     /// Whether it has a SQL database of its own, behind [`Context::sql`]: off unless it is asked for, for
@@ -66,5 +69,45 @@ pub trait DurableObject: Sized + MaybeSend + MaybeSync + 'static {
     fn alarm(&mut self, alarm: Alarm) -> impl Future<Output = Result<()>> + MaybeSend {
         let _ = alarm;
         async { Err(Error::missing_handler("alarm")) }
+    }
+
+    /// Handles a message of a socket that a call of [`fetch`](Self::fetch) accepted with
+    /// [`Context::accept_websocket`]. The events of one socket come one after the other, each as a call
+    /// of its own.
+    ///
+    /// An error is for the log: nothing of the call remains, what it sent neither, and the socket stays
+    /// open. Where the event itself got lost, so that this handler cannot know, the socket is closed: with
+    /// 1011 when what the call wrote could not be made durable, with 1013 when it was not handled within
+    /// its deadline.
+    fn websocket_message(
+        &mut self,
+        socket: &WebSocket,
+        message: Message,
+    ) -> impl Future<Output = Result<()>> + MaybeSend {
+        let _ = (socket, message);
+        async { Err(Error::missing_handler("websocket_message")) }
+    }
+
+    /// Is told that a socket has ended, whoever ended it: the last event of each socket that was
+    /// accepted, unless the process ends first. The socket's tags and its attachment can still be read;
+    /// it is no longer one of [`Context::websockets`].
+    fn websocket_close(
+        &mut self,
+        socket: &WebSocket,
+        close: Close,
+    ) -> impl Future<Output = Result<()>> + MaybeSend {
+        let _ = (socket, close);
+        async { Ok(()) }
+    }
+
+    /// Is told what broke a socket, before [`websocket_close`](Self::websocket_close). A peer that just
+    /// went is no error: its socket closes with code 1006.
+    fn websocket_error(
+        &mut self,
+        socket: &WebSocket,
+        error: WebSocketError,
+    ) -> impl Future<Output = Result<()>> + MaybeSend {
+        let _ = (socket, error);
+        async { Ok(()) }
     }
 }

@@ -15,6 +15,7 @@ mod handlers;
 mod idempotency;
 mod namespace;
 mod object_type;
+mod sockets;
 mod state;
 mod storage;
 #[cfg(feature = "testing")]
@@ -34,5 +35,10 @@ pub use error::{Error, Result};
 pub use handlers::Handlers;
 pub use namespace::{Namespace, Router, Stub};
 pub use object_type::{InvalidNamespace, ObjectType};
+pub use sockets::{
+    AutoResponse, Broadcast, Close, Connection, Message, Outgoing, SocketAction, SocketActions,
+    SocketCall, SocketEvent, SocketId, SocketLimits, Sockets, Switchboard, WebSocket,
+    WebSocketError,
+};
 pub use state::{SavedState, State, StateLoader};
 pub use storage::Storage;

@@ -10,6 +10,14 @@
 #[macro_export]
 macro_rules! export {
     ($($object:ident),+ $(,)?) => {
+        $(const _: () = $crate::__private::check(
+            <$object as $crate::__private::DurableObject>::HANDLERS,
+            ::core::concat!(
+                ::core::stringify!($object),
+                " has a handler for WebSockets, which this engine does not serve yet"
+            ),
+        );)+
+
         const _: () = {
             use $crate::__private::{
                 Env, Exported, JsValue, ObjectType, Promise, Request, State,
@@ -55,6 +63,14 @@ macro_rules! export {
 #[macro_export]
 macro_rules! export {
     ($($object:ident),+ $(,)?) => {
+        $(const _: () = $crate::__private::check(
+            <$object as $crate::__private::DurableObject>::HANDLERS,
+            ::core::concat!(
+                ::core::stringify!($object),
+                " has a handler for WebSockets, which this engine does not serve yet"
+            ),
+        );)+
+
         const _: () = {
             $(let _ = $crate::__private::ObjectType::of::<$object>;)+
         };
@@ -63,7 +79,7 @@ macro_rules! export {
 
 /// What the code that [`export!`](crate::export) makes calls.
 pub mod __private {
-    pub use dokit_object::ObjectType;
+    pub use dokit_object::{DurableObject, Handlers, ObjectType};
     #[cfg(target_arch = "wasm32")]
     pub use worker::{
         Env,
@@ -75,4 +91,9 @@ pub mod __private {
 
     #[cfg(target_arch = "wasm32")]
     pub use crate::{gateway::gateway, object::Exported};
+
+    /// Refuses an object type that this engine cannot serve, when it is compiled.
+    pub const fn check(handlers: Handlers, refusal: &'static str) {
+        assert!(!handlers.websocket_message, "{}", refusal);
+    }
 }

@@ -21,7 +21,8 @@ const APPLICATION_ID: i64 = 0x646f_6b74;
 /// The format that this release writes. Formats it can read are 1 to this.
 const FORMAT: i64 = 1;
 
-const FILE: &str = "objects.sqlite";
+/// The file of the shared database.
+pub(crate) const FILE: &str = "objects.sqlite";
 const LOCK: &str = "lock";
 const READERS: usize = 4;
 
@@ -44,6 +45,24 @@ const TABLES: &str = "
     ) STRICT, WITHOUT ROWID;
 ";
 
+// `INDEXED BY`, in each: otherwise SQLite goes through all objects of the namespaces, by their index, to
+// find the few that have an alarm. With it a statement that cannot use the index is refused.
+
+const DUE: &str = "
+    SELECT object, namespace, id, alarm FROM objects INDEXED BY alarms
+    WHERE alarm <= ?1 AND namespace IN (SELECT value FROM json_each(?3))
+    ORDER BY alarm, object LIMIT ?2";
+
+const NEXT_ALARM: &str = "
+    SELECT alarm FROM objects INDEXED BY alarms
+    WHERE alarm > ?1 AND namespace IN (SELECT value FROM json_each(?2))
+    ORDER BY alarm LIMIT 1";
+
+const ALARMS_NOT_SERVED: &str = "
+    SELECT namespace, count(*) FROM objects INDEXED BY alarms
+    WHERE alarm IS NOT NULL AND namespace NOT IN (SELECT value FROM json_each(?1))
+    GROUP BY namespace";
+
 /// The number of an object's row: what its entries are filed under.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Object(i64);
@@ -60,6 +79,7 @@ pub(crate) struct Due {
 /// The reading side of the database.
 #[derive(Debug)]
 pub(crate) struct Database {
+    path: PathBuf,
     readers: Vec<Mutex<Connection>>,
     /// The namespaces that are served, as a JSON array: alarms of others wait for a run in which they
     /// are.
@@ -94,6 +114,7 @@ pub(crate) fn open<'n>(
     // Namespaces are letters, digits and hyphens: they need no escapes.
     let served: Vec<String> = namespaces.map(|name| format!("\"{name}\"")).collect();
     let database = Database {
+        path: path.clone(),
         readers,
         served: format!("[{}]", served.join(",")),
         lock: Mutex::new(Some(lock)),
@@ -254,11 +275,7 @@ impl Database {
     pub(crate) fn due(&self, now: Timestamp, limit: usize) -> Result<Vec<Due>, DatabaseError> {
         self.read(|reader| {
             reader
-                .prepare_cached(
-                    "SELECT object, namespace, id, alarm FROM objects \
-                     WHERE alarm <= ?1 AND namespace IN (SELECT value FROM json_each(?3)) \
-                     ORDER BY alarm, object LIMIT ?2",
-                )?
+                .prepare_cached(DUE)?
                 .query_map(
                     params![
                         now.as_millis(),
@@ -275,11 +292,7 @@ impl Database {
     pub(crate) fn next_alarm(&self, after: Timestamp) -> Result<Option<Timestamp>, DatabaseError> {
         self.read(|reader| {
             let next: Option<i64> = reader
-                .prepare_cached(
-                    "SELECT alarm FROM objects \
-                     WHERE alarm > ?1 AND namespace IN (SELECT value FROM json_each(?2)) \
-                     ORDER BY alarm LIMIT 1",
-                )?
+                .prepare_cached(NEXT_ALARM)?
                 .query_row(params![after.as_millis(), self.served], |row| row.get(0))
                 .optional()?;
             Ok(next.map(Timestamp::from_millis))
@@ -290,11 +303,7 @@ impl Database {
     fn warn_of_alarms_not_served(&self) -> Result<(), DatabaseError> {
         let waiting: Vec<(String, i64)> = self.read(|reader| {
             reader
-                .prepare(
-                    "SELECT namespace, count(*) FROM objects \
-                     WHERE alarm IS NOT NULL AND namespace NOT IN (SELECT value FROM json_each(?1)) \
-                     GROUP BY namespace",
-                )?
+                .prepare(ALARMS_NOT_SERVED)?
                 .query_map(params![self.served], |row| Ok((row.get(0)?, row.get(1)?)))?
                 .collect()
         })?;
@@ -306,6 +315,11 @@ impl Database {
             );
         }
         Ok(())
+    }
+
+    /// Another connection that reads, for what takes long.
+    pub(crate) fn connect(&self) -> rusqlite::Result<Connection> {
+        open_reader(&self.path)
     }
 
     /// Lets another host have the data folder. Nothing is written after this.
@@ -397,4 +411,33 @@ pub(crate) fn apply(
         .prepare_cached("UPDATE objects SET alarm = ?2 WHERE object = ?1")?
         .execute(params![object.0, alarm])?;
     Ok(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_asked_of_alarms_passes_over_the_objects_that_have_none() {
+        let connection = Connection::open_in_memory().unwrap();
+        connection.execute_batch(TABLES).unwrap();
+        for statement in [DUE, NEXT_ALARM, ALARMS_NOT_SERVED] {
+            let mut plan = connection
+                .prepare(&format!("EXPLAIN QUERY PLAN {statement}"))
+                .unwrap();
+            let unbound = vec![rusqlite::types::Null; plan.parameter_count()];
+            let steps = plan
+                .query_map(rusqlite::params_from_iter(unbound), |row| row.get(3))
+                .unwrap();
+            let steps: Vec<String> = steps.collect::<Result<_, _>>().unwrap();
+            let of_objects: Vec<_> = steps
+                .iter()
+                .filter(|step| step.contains(" objects "))
+                .collect();
+            assert!(
+                matches!(of_objects[..], [step] if step.starts_with("SEARCH objects USING INDEX alarms")),
+                "{steps:?}"
+            );
+        }
+    }
 }

@@ -15,10 +15,11 @@ use dokit_object::{
     Address, BoxFuture, Call, Chain, Clock, ObjectType, Request, Response, Router, Surroundings,
     deadline, error_response, route, to_call_reply,
 };
-use dokit_storage::Limits;
+use dokit_storage::{Batch, Limits};
 use tokio::{runtime::Handle, sync::oneshot, task::AbortHandle};
 
 use crate::{
+    care::{Existing, Import},
     database::{self, Database},
     error::{DatabaseError, StartError},
     object_store::ObjectStore,
@@ -142,6 +143,10 @@ impl Engine {
         self.settings.body_limit
     }
 
+    pub(crate) fn limits(&self) -> Limits {
+        self.settings.limits
+    }
+
     pub(crate) fn database(&self) -> &Database {
         &self.store.database
     }
@@ -201,13 +206,17 @@ impl Engine {
         request: CallRequest,
         chain: Chain,
     ) -> Result<Answer, ErrorReply> {
-        let Some(object_type) = self.object_type(namespace) else {
-            let known: Vec<&str> = self.types.keys().copied().collect();
-            return Err(ErrorReply::namespace_not_found(namespace, &known));
-        };
+        let object_type = self.known_type(namespace)?;
         let deadline = self.deadline(request.deadline);
         let call = object_type.call(request)?;
         self.submit(object_type, id, call, deadline, chain)
+    }
+
+    fn known_type(&self, namespace: &str) -> Result<ObjectType, ErrorReply> {
+        self.object_type(namespace).ok_or_else(|| {
+            let known: Vec<&str> = self.types.keys().copied().collect();
+            ErrorReply::namespace_not_found(namespace, &known)
+        })
     }
 
     fn deadline(&self, asked: Option<Duration>) -> Duration {
@@ -230,13 +239,24 @@ impl Engine {
         }
         let (reply, answer) = oneshot::channel();
         let deadline = Deadline::after(deadline);
-        let mut message = Message::Call(Box::new(Envelope {
+        let message = Message::Call(Box::new(Envelope {
             id: id.clone(),
             call,
             deadline,
             chain,
             reply,
         }));
+        self.tell(object_type, id, message)?;
+        Ok(Answer { deadline, answer })
+    }
+
+    /// Puts a message into the queue of its object.
+    fn tell(
+        &self,
+        object_type: ObjectType,
+        id: &ObjectId,
+        mut message: Message,
+    ) -> Result<(), ErrorReply> {
         loop {
             let make = || Resident::new(self.own(), object_type, id.clone());
             let place = self
@@ -244,12 +264,34 @@ impl Engine {
                 .place((object_type.namespace(), *id.as_bytes()), make);
             let place = place.ok_or_else(ErrorReply::shutting_down)?;
             match place.tell(message, &self.runtime) {
-                Ok(()) => return Ok(Answer { deadline, answer }),
+                Ok(()) => return Ok(()),
                 Err(Refused::Full) => return Err(ErrorReply::overloaded()),
                 // It has just left: then there is another place.
                 Err(Refused::Closed(returned)) => message = returned,
             }
         }
+    }
+
+    /// Stores what was exported, between two calls of the object. False where it has something stored
+    /// that is not to be replaced.
+    pub(crate) async fn import(
+        &self,
+        namespace: &'static str,
+        id: &ObjectId,
+        batch: Batch,
+        existing: Existing,
+    ) -> Result<bool, ErrorReply> {
+        let object_type = self.known_type(namespace)?;
+        let (done, imported) = oneshot::channel();
+        let import = Import {
+            batch,
+            existing,
+            done,
+        };
+        self.tell(object_type, id, Message::Import(Box::new(import)))?;
+        let imported = imported.await;
+        // Given up, by a shutdown that took too long.
+        imported.unwrap_or_else(|_| Err(ErrorReply::object_reset()))
     }
 
     pub(crate) async fn alarms_settled(&self) {

@@ -2,7 +2,7 @@ use std::{fmt, sync::Arc};
 
 use dokit_object::{DurableObject, Namespace, Request, Response};
 
-use crate::{Builder, engine::Engine};
+use crate::{Builder, database::Database, engine::Engine};
 
 /// Durable objects in this process.
 ///
@@ -20,6 +20,21 @@ impl Host {
 
     pub(crate) fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// Runs what takes long with the database, where it keeps no call waiting.
+    pub(crate) async fn blocking<R: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Database) -> R + Send + 'static,
+    ) -> R {
+        let engine = Arc::clone(&self.engine);
+        let runtime = engine.runtime().clone();
+        let done = runtime.spawn_blocking(move || work(engine.database()));
+        match done.await {
+            Ok(result) => result,
+            // It can only have panicked: blocking work is never aborted.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
     }
 
     /// What a host is made of, all at its defaults.

@@ -1,6 +1,7 @@
 #![doc = include_str!("../README.md")]
 
 mod builder;
+mod care;
 mod clock;
 mod database;
 mod engine;
@@ -17,6 +18,7 @@ mod store;
 mod writer;
 
 pub use builder::Builder;
+pub use care::{BackupError, Existing, ExportError, ImportError, Listed};
 pub use clock::SystemClock;
 pub use error::{DatabaseError, StartError};
 pub use gateway::{Listener, told_to_stop};

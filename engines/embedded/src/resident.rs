@@ -26,6 +26,7 @@ use tokio::{
 };
 
 use crate::{
+    care::Import,
     engine::Engine,
     flight::{Release, commit_failed},
     object_store::ObjectStore,
@@ -40,6 +41,8 @@ const QUEUE: usize = 1024;
 pub(crate) enum Message {
     /// Boxed, so that a queue's room is small.
     Call(Box<Envelope>),
+    /// Store what was exported. The next call finds the object with that.
+    Import(Box<Import>),
     /// Leave memory. It is in the queue with the calls, so it comes between two of them.
     Sleep,
 }
@@ -186,8 +189,8 @@ impl Resident {
         match (&message, queue.messages.back()) {
             (Message::Sleep, Some(Message::Sleep)) => return Ok(()),
             (Message::Sleep, _) => {}
-            (Message::Call(_), _) if queue.messages.len() < QUEUE => {}
-            (Message::Call(_), _) => return Err(Refused::Full),
+            (_, _) if queue.messages.len() < QUEUE => {}
+            (_, _) => return Err(Refused::Full),
         }
         queue.messages.push_back(message);
         if let Some(waker) = queue.waker.take() {
@@ -299,6 +302,10 @@ impl Resident {
                         return;
                     }
                 }
+                Message::Import(import) => {
+                    memory.reset();
+                    import.run(self.open(&mut memory).await).await;
+                }
                 Message::Call(envelope) => {
                     // What the object's own code does in a destructor may panic, too.
                     let call = AssertUnwindSafe(self.call(&mut memory, *envelope));
@@ -383,43 +390,48 @@ impl Resident {
 
     /// Wakes the object, unless it is awake.
     async fn wake(&self, memory: &mut Memory) -> Result<(), ErrorReply> {
-        if let Some(store) = &memory.store {
-            if memory.activation.is_none() {
-                store.ready_to_wake().await;
-            }
-            if store.flight().has_failed() {
-                memory.clear();
-            }
+        if memory.activation.is_none()
+            && let Some(store) = &memory.store
+        {
+            store.ready_to_wake().await;
         }
+        let store = self.open(memory).await?;
         if memory.activation.is_some() {
             return Ok(());
         }
         let engine = self.engine.upgrade();
         let engine = engine.ok_or_else(ErrorReply::shutting_down)?;
-        let surroundings = engine.surroundings();
-        let store = match &memory.store {
-            Some(store) => store.clone(),
-            None => {
-                let opening = engine.open_store(self.object_type, memory.id.clone());
-                drop(engine);
-                opening
-                    .await
-                    .map_err(|error| ErrorReply::internal(&error))?
-            }
-        };
-        memory.id = store.id().clone();
-        memory.store = Some(store.clone());
         let ctx = Context::new(
             memory.id.clone(),
             store.clone(),
             self.object_type.handlers().alarm,
-            surroundings,
+            engine.surroundings(),
         );
+        drop(engine);
         let open = store.begin().map_err(|error| commit_failed(&error))?;
         let (activation, writes) = self.object_type.wake(ctx).await?;
         open.keep(writes).map_err(|error| commit_failed(&error))?;
         memory.activation = Some(activation);
         Ok(())
+    }
+
+    /// The object's store, opened unless it is open. Where a commit has failed, what is in memory goes,
+    /// and what is durable counts.
+    async fn open(&self, memory: &mut Memory) -> Result<ObjectStore, ErrorReply> {
+        match &memory.store {
+            Some(store) if !store.flight().has_failed() => return Ok(store.clone()),
+            Some(_) => memory.clear(),
+            None => {}
+        }
+        let engine = self.engine.upgrade();
+        let engine = engine.ok_or_else(ErrorReply::shutting_down)?;
+        let opening = engine.open_store(self.object_type, memory.id.clone());
+        drop(engine);
+        let store = opening.await;
+        let store = store.map_err(|error| ErrorReply::internal(&error))?;
+        memory.id = store.id().clone();
+        memory.store = Some(store.clone());
+        Ok(store)
     }
 
     /// Runs a call alone and sends what it wrote on its way. The answer leaves when that is durable,

@@ -14,11 +14,14 @@ use dokit_client::{Access, CallReply, CallRequest, ErrorReply, ObjectId, Transpo
 use dokit_storage::{Faults, Memory, Store, Timestamp};
 use tokio::sync::RwLock;
 
-use super::ManualClock;
+use super::{
+    ManualClock, TestSocket,
+    socket::{self, Peers},
+};
 use crate::{
     Activation, Address, BoxFuture, Call, Chain, Clock, Context, DurableObject, Namespace,
-    ObjectType, Outcome, Request, Response, Router, Surroundings, error_response, route,
-    to_call_reply,
+    ObjectType, Outcome, Request, Response, Router, SocketLimits, Surroundings, Switchboard,
+    error_response, route, to_call_reply,
 };
 
 /// How many alarms one [`TestHost::advance`] runs before it takes them for a loop without end.
@@ -33,13 +36,15 @@ pub struct TestHost {
     shared: Arc<Shared>,
 }
 
-struct Shared {
+pub(super) struct Shared {
     types: Mutex<BTreeMap<&'static str, ObjectType>>,
     objects: Mutex<BTreeMap<(&'static str, ObjectKey), Arc<Slot>>>,
     variables: Mutex<BTreeMap<String, String>>,
-    clock: ManualClock,
+    pub(super) clock: ManualClock,
     router: Arc<dyn Router>,
     ids: AtomicU64,
+    switchboard: Switchboard,
+    pub(super) peers: Arc<Peers>,
 }
 
 /// Ids in the order of their bytes, so that a test's runs are all alike.
@@ -64,13 +69,23 @@ impl TestHost {
     /// A host without object types.
     #[must_use]
     pub fn new() -> Self {
+        let clock = ManualClock::new();
+        let peers = Arc::new(Peers::default());
+        let orphans = Arc::downgrade(&peers);
+        let switchboard = Switchboard::new(SocketLimits::default(), clock.now(), move |orphan| {
+            if let Some(peers) = orphans.upgrade() {
+                peers.vanished(orphan);
+            }
+        });
         let shared = Arc::new_cyclic(|own: &Weak<Shared>| Shared {
             types: Mutex::default(),
             objects: Mutex::default(),
             variables: Mutex::default(),
-            clock: ManualClock::new(),
+            clock,
             router: Arc::new(Inside { host: own.clone() }),
             ids: AtomicU64::new(0),
+            switchboard,
+            peers,
         });
         Self { shared }
     }
@@ -106,8 +121,23 @@ impl TestHost {
 
     /// Answers a request as a gateway does: its path names the object.
     pub async fn handle(&self, request: Request) -> Response {
+        socket::pump(&self.shared).await;
         let answer = self.shared.request(request).await;
         answer.unwrap_or_else(|error| error_response(&error))
+    }
+
+    /// Opens a WebSocket to an object, by its name and a path relative to it, such as `/live?user=ann`.
+    ///
+    /// # Errors
+    ///
+    /// The object's answer, where it does not accept.
+    pub async fn connect<T: DurableObject>(
+        &self,
+        name: &str,
+        path: &str,
+    ) -> Result<TestSocket, Response> {
+        let id = ObjectId::from_name(T::NAMESPACE, name);
+        socket::connect(&self.shared, T::NAMESPACE, &id, path).await
     }
 
     /// The clock of this host.
@@ -136,6 +166,7 @@ impl TestHost {
     }
 
     async fn pass(&self, by: Duration) {
+        socket::pump(&self.shared).await;
         let clock = &self.shared.clock;
         let end = clock.now().saturating_add(by);
         // Alarms that could not be run, such as on a dead disk, wait longer and longer.
@@ -169,6 +200,7 @@ impl TestHost {
             "{ALARMS} alarms ran and more are due: an alarm sets itself again without end"
         );
         clock.set(end);
+        socket::pump(&self.shared).await;
     }
 
     /// Puts every object that does not run to sleep. Nobody may be able to tell.
@@ -181,8 +213,10 @@ impl TestHost {
     }
 
     /// Loses everything that is not on disk, as `kill -9` does. Calls that run are the caller's to
-    /// drop.
+    /// drop; to its peers every socket has ended with 1006.
     pub fn crash(&self) {
+        self.shared.switchboard.forget_all();
+        self.shared.peers.cut();
         let objects = &mut *lock(&self.shared.objects);
         for slot in objects.values_mut() {
             let id = lock(&slot.id).clone();
@@ -216,7 +250,7 @@ impl fmt::Debug for TestHost {
 }
 
 impl Shared {
-    fn object_type(&self, namespace: &str) -> Result<ObjectType, ErrorReply> {
+    pub(super) fn object_type(&self, namespace: &str) -> Result<ObjectType, ErrorReply> {
         let types = lock(&self.types);
         let known = || types.keys().copied().collect::<Vec<_>>();
         let found = types.get(namespace).copied();
@@ -249,7 +283,7 @@ impl Shared {
     }
 
     /// One call of one object.
-    async fn call(
+    pub(super) async fn call(
         &self,
         namespace: &str,
         id: &ObjectId,
@@ -297,12 +331,14 @@ impl Shared {
         let Outcome {
             reply,
             writes,
+            sockets,
             reset,
             ..
         } = activation.exclusive(call).await;
         if !writes.is_empty() && slot.disk.clone().commit(writes).await.is_err() {
             return Err(ErrorReply::commit_failed());
         }
+        sockets.perform();
         if !reset {
             *awake = Some(activation);
         }
@@ -336,6 +372,7 @@ impl Shared {
             alarm_handler,
             surroundings,
         );
+        let ctx = self.switchboard.connect(ctx, &slot.object_type);
         let (activation, writes) = slot.object_type.wake(ctx).await?;
         if !writes.is_empty() && slot.disk.clone().commit(writes).await.is_err() {
             return Err(ErrorReply::commit_failed());
@@ -390,6 +427,9 @@ impl Router for Inside {
         let (id, request) = (id.clone(), request.clone());
         let run = async move {
             let host = host.ok_or_else(ErrorReply::shutting_down)?;
+            if chain.ids().next().is_none() {
+                socket::pump(&host).await;
+            }
             let call = host.object_type(namespace)?.call(request)?;
             host.call(namespace, &id, call, chain).await
         };
@@ -412,7 +452,7 @@ fn reply(
     })
 }
 
-fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(super) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     // No code of a user runs under these locks, so a poisoned one still holds whole data.
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

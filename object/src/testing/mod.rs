@@ -6,7 +6,9 @@
 
 mod clock;
 mod host;
+mod socket;
 
 pub use clock::ManualClock;
 pub use futures_executor::block_on;
 pub use host::TestHost;
+pub use socket::TestSocket;

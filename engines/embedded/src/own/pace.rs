@@ -32,5 +32,6 @@ pub(crate) fn kind(call: &Call) -> &'static str {
         Call::Rpc(call) => call.method.name(),
         Call::Fetch(_) => "/fetch",
         Call::Alarm => "/alarm",
+        Call::Socket(_) => "/socket",
     }
 }
