@@ -415,7 +415,21 @@ pub(crate) fn apply(
 
 #[cfg(test)]
 mod tests {
+    use tempfile::tempdir;
+
     use super::*;
+
+    /// A killed process does not show whether a commit was synced, so no crash test would notice.
+    #[test]
+    fn a_commit_is_synced_before_it_returns() {
+        let data = tempdir().unwrap();
+        let (_database, writer) = open(data.path(), std::iter::empty()).unwrap();
+        let pragma = |name| {
+            writer.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0))
+        };
+        assert_eq!(pragma("journal_mode").unwrap(), "wal".to_owned().into());
+        assert_eq!(pragma("synchronous").unwrap(), 2.into(), "FULL");
+    }
 
     #[test]
     fn what_is_asked_of_alarms_passes_over_the_objects_that_have_none() {

@@ -16,23 +16,31 @@ use dokit_object::{
     deadline, error_response, route, to_call_reply,
 };
 use dokit_storage::{Batch, Limits};
-use tokio::{runtime::Handle, sync::oneshot, task::AbortHandle};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, oneshot},
+    task::AbortHandle,
+};
 
 use crate::{
     care::{Existing, Import},
+    connection::Patience,
     database::{self, Database},
+    doors::Doors,
     error::{DatabaseError, StartError},
+    load::{Load, Place},
     object_store::ObjectStore,
     own::Databases,
     resident::{Deadline, Envelope, Message, Refused, Resident},
     residents::Residents,
     scheduler::{self, Scheduler},
+    serving::Serving,
     store::{Shared, SharedStore},
     writer::Writer,
 };
 
-/// How long a shutdown waits for calls that run.
-pub(crate) const DRAIN: Duration = Duration::from_secs(10);
+/// How long a shutdown waits for databases to close, once nothing of them is on its way any more.
+const CLOSING: Duration = Duration::from_secs(10);
 
 /// What a builder has gathered.
 pub(crate) struct Settings {
@@ -44,6 +52,12 @@ pub(crate) struct Settings {
     pub(crate) sleep_after: Duration,
     pub(crate) awake_limit: usize,
     pub(crate) sql_limit: usize,
+    pub(crate) doors: Doors,
+    pub(crate) connections: usize,
+    pub(crate) patience: Patience,
+    pub(crate) waiting_calls: usize,
+    pub(crate) waiting_bytes: usize,
+    pub(crate) drain: Duration,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -62,6 +76,8 @@ pub(crate) struct Engine {
     /// Held by the one shutdown that there is.
     shutdown: tokio::sync::Mutex<()>,
     settings: Settings,
+    load: Arc<Load>,
+    serving: Serving,
     runtime: Handle,
     surroundings: Surroundings,
 }
@@ -102,6 +118,12 @@ impl Engine {
                 residents: residents.map(Arc::new),
                 tasks: OnceLock::new(),
                 shutdown: tokio::sync::Mutex::new(()),
+                load: Arc::new(Load::new(settings.waiting_calls, settings.waiting_bytes)),
+                serving: Serving {
+                    patience: settings.patience,
+                    connections: Arc::new(Semaphore::new(settings.connections)),
+                    drain: settings.drain,
+                },
                 settings,
                 runtime,
                 surroundings,
@@ -143,6 +165,18 @@ impl Engine {
         self.settings.body_limit
     }
 
+    pub(crate) fn load(&self) -> &Arc<Load> {
+        &self.load
+    }
+
+    pub(crate) fn doors(&self) -> &Doors {
+        &self.settings.doors
+    }
+
+    pub(crate) fn serving(&self) -> &Serving {
+        &self.serving
+    }
+
     pub(crate) fn limits(&self) -> Limits {
         self.settings.limits
     }
@@ -181,21 +215,22 @@ impl Engine {
     }
 
     /// Answers a request of the gateway.
-    pub(crate) async fn request(&self, request: Request) -> Response {
-        let answer = match self.accept(request) {
+    pub(crate) async fn request(&self, request: Request, place: Place) -> Response {
+        let answer = match self.accept(request, place) {
             Ok(answer) => answer.await,
             Err(refused) => Err(refused),
         };
         answer.unwrap_or_else(|error| error_response(&error))
     }
 
-    fn accept(&self, request: Request) -> Result<Answer, ErrorReply> {
+    fn accept(&self, request: Request, place: Place) -> Result<Answer, ErrorReply> {
         let router = &*self.surroundings.router;
         let address = Address::parse(request.uri().path(), self.types.values(), router)?;
         let object_type = self.types[address.namespace];
         let deadline = self.deadline(deadline(&request)?);
         let call = route(&object_type, &address.path, request)?;
-        self.submit(object_type, &address.id, call, deadline, Chain::default())
+        let chain = Chain::default();
+        self.submit(object_type, &address.id, call, deadline, chain, place)
     }
 
     /// Accepts a call of a method that comes from inside the process.
@@ -206,10 +241,12 @@ impl Engine {
         request: CallRequest,
         chain: Chain,
     ) -> Result<Answer, ErrorReply> {
+        let mut place = self.load().enter()?;
+        place.bring(request.arguments.len())?;
         let object_type = self.known_type(namespace)?;
         let deadline = self.deadline(request.deadline);
         let call = object_type.call(request)?;
-        self.submit(object_type, id, call, deadline, chain)
+        self.submit(object_type, id, call, deadline, chain, place)
     }
 
     fn known_type(&self, namespace: &str) -> Result<ObjectType, ErrorReply> {
@@ -233,6 +270,7 @@ impl Engine {
         call: Call,
         deadline: Duration,
         chain: Chain,
+        place: Place,
     ) -> Result<Answer, ErrorReply> {
         if chain.contains(id) {
             return Err(ErrorReply::reentrant_call());
@@ -245,6 +283,7 @@ impl Engine {
             deadline,
             chain,
             reply,
+            _place: place,
         }));
         self.tell(object_type, id, message)?;
         Ok(Answer { deadline, answer })
@@ -259,11 +298,11 @@ impl Engine {
     ) -> Result<(), ErrorReply> {
         loop {
             let make = || Resident::new(self.own(), object_type, id.clone());
-            let place = self
+            let resident = self
                 .residents(object_type)
                 .place((object_type.namespace(), *id.as_bytes()), make);
-            let place = place.ok_or_else(ErrorReply::shutting_down)?;
-            match place.tell(message, &self.runtime) {
+            let resident = resident.ok_or_else(ErrorReply::shutting_down)?;
+            match resident.tell(message, &self.runtime) {
                 Ok(()) => return Ok(()),
                 Err(Refused::Full) => return Err(ErrorReply::overloaded()),
                 // It has just left: then there is another place.
@@ -305,7 +344,7 @@ impl Engine {
         }
     }
 
-    pub(crate) async fn shutdown(&self) {
+    pub(crate) async fn shutdown(&self, grace: Duration) {
         // A second one waits for the first.
         let _only = self.shutdown.lock().await;
         self.stop_tasks();
@@ -315,16 +354,16 @@ impl Engine {
                 resident.finished().await;
             }
         };
-        if tokio::time::timeout(DRAIN, finish).await.is_err() {
-            tracing::warn!("calls still ran after {DRAIN:?} and were given up");
+        if tokio::time::timeout(grace, finish).await.is_err() {
+            tracing::warn!("calls still ran after {grace:?} and were given up");
             residents.iter().for_each(|resident| resident.abort());
         }
         self.clear_residents();
-        if tokio::time::timeout(DRAIN, self.databases.closed())
+        if tokio::time::timeout(CLOSING, self.databases.closed())
             .await
             .is_err()
         {
-            tracing::warn!("databases of objects were still open after {DRAIN:?}");
+            tracing::warn!("databases of objects were still open after {CLOSING:?}");
         }
         if let Some(own) = self.own.upgrade() {
             let _ = tokio::task::spawn_blocking(move || own.close()).await;

@@ -29,6 +29,7 @@ use crate::{
     care::Import,
     engine::Engine,
     flight::{Release, commit_failed},
+    load::Place,
     object_store::ObjectStore,
     own::kind,
 };
@@ -58,6 +59,8 @@ pub(crate) struct Envelope {
     /// The objects that wait for this call.
     pub(crate) chain: Chain,
     pub(crate) reply: Reply,
+    /// Given back when the call is done.
+    pub(crate) _place: Place,
 }
 
 /// What a call is answered.

@@ -33,5 +33,6 @@ pub(crate) fn kind(call: &Call) -> &'static str {
         Call::Fetch(_) => "/fetch",
         Call::Alarm => "/alarm",
         Call::Socket(_) => "/socket",
+        Call::Delivered(_) => "/delivered",
     }
 }
