@@ -6,7 +6,6 @@ use std::{
     fmt,
     path::Path,
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
-    thread::JoinHandle,
     time::Duration,
 };
 
@@ -24,6 +23,7 @@ use tokio::{
 
 use crate::{
     care::{Existing, Import},
+    checkpoint::Log,
     connection::Patience,
     database::{self, Database},
     doors::Doors,
@@ -36,7 +36,7 @@ use crate::{
     scheduler::{self, Scheduler},
     serving::Serving,
     store::{Shared, SharedStore},
-    writer::Writer,
+    writer::{Writer, Writing},
 };
 
 /// How long a shutdown waits for databases to close, once nothing of them is on its way any more.
@@ -67,7 +67,7 @@ pub(crate) struct Engine {
     types: BTreeMap<&'static str, ObjectType>,
     store: Arc<Shared>,
     databases: Arc<Databases>,
-    writing: Mutex<Option<JoinHandle<()>>>,
+    writing: Mutex<Option<Writing>>,
     scheduler: Scheduler,
     /// Those with keys alone, and those that have a database open.
     residents: [Arc<Residents>; 2],
@@ -88,10 +88,16 @@ impl Engine {
         types: BTreeMap<&'static str, ObjectType>,
         mut settings: Settings,
     ) -> Result<Arc<Self>, StartError> {
-        let (database, connection) = database::open(data, types.keys().copied())?;
+        let (database, connections) = database::open(data, types.keys().copied())?;
         let scheduler = Scheduler::default();
         let alarm_set = scheduler.clone();
-        let (writer, writing) = Writer::start(connection, move |at| alarm_set.set(at));
+        let runtime = Handle::current();
+        // Beside a caller that waits for the disk another thread has to serve the others.
+        let callers_write = runtime.metrics().num_workers() > 1;
+        let (writer, writing) =
+            Writer::start(connections, Log::default(), callers_write, move |at| {
+                alarm_set.set(at)
+            });
         let store = Shared {
             database,
             writer,
@@ -99,7 +105,6 @@ impl Engine {
         };
         let residents = [settings.awake_limit, settings.sql_limit];
         let residents = residents.map(|limit| Residents::new(settings.sleep_after, limit));
-        let runtime = Handle::current();
         let (limits, open) = (settings.limits, settings.sql_limit);
         let databases = Databases::new(data, limits, open, runtime.clone());
         let engine = Arc::new_cyclic(|own| {
@@ -396,8 +401,7 @@ impl Engine {
         let writing = writing.unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writing) = writing {
             self.store.writer.stop();
-            // A writer that panicked has ended too.
-            let _ = writing.join();
+            writing.join();
         }
         self.store.database.unlock();
     }

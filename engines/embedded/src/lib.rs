@@ -2,6 +2,7 @@
 
 mod builder;
 mod care;
+mod checkpoint;
 mod clock;
 mod connection;
 mod database;

@@ -393,15 +393,13 @@ impl Resident {
 
     /// Wakes the object, unless it is awake.
     async fn wake(&self, memory: &mut Memory) -> Result<(), ErrorReply> {
-        if memory.activation.is_none()
-            && let Some(store) = &memory.store
-        {
+        if memory.activation.is_some() && !memory.has_failed() {
+            return Ok(());
+        }
+        if let Some(store) = &memory.store {
             store.ready_to_wake().await;
         }
         let store = self.open(memory).await?;
-        if memory.activation.is_some() {
-            return Ok(());
-        }
         let engine = self.engine.upgrade();
         let engine = engine.ok_or_else(ErrorReply::shutting_down)?;
         let ctx = Context::new(
@@ -422,7 +420,7 @@ impl Resident {
     /// and what is durable counts.
     async fn open(&self, memory: &mut Memory) -> Result<ObjectStore, ErrorReply> {
         match &memory.store {
-            Some(store) if !store.flight().has_failed() => return Ok(store.clone()),
+            Some(store) if !memory.has_failed() => return Ok(store.clone()),
             Some(_) => memory.clear(),
             None => {}
         }
@@ -623,6 +621,11 @@ impl Queue {
 impl Memory {
     fn knows_less_than(&self, envelope: &Envelope) -> bool {
         self.id.name().is_none() && envelope.id.name().is_some()
+    }
+
+    fn has_failed(&self) -> bool {
+        let store = self.store.as_ref();
+        store.is_some_and(|store| store.flight().has_failed())
     }
 
     fn is_settled(&self) -> bool {
