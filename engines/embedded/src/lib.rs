@@ -15,6 +15,8 @@ mod held;
 mod host;
 mod listener;
 mod load;
+mod object_store;
+mod own;
 mod resident;
 mod residents;
 mod scheduler;
