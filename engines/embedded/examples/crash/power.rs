@@ -138,6 +138,10 @@ impl Power {
                 continue;
             };
             let call = call.trim_start();
+            if call.ends_with("<detached ...>") {
+                // The process was killed in it.
+                continue;
+            }
             if let Some(start) = call.strip_suffix(" <unfinished ...>") {
                 let pending = self.pending(data, start);
                 begun.insert(thread, (start.to_owned(), pending));
