@@ -6,7 +6,6 @@ use std::{
     fmt,
     path::Path,
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
-    thread::JoinHandle,
     time::Duration,
 };
 
@@ -16,21 +15,27 @@ use dokit_object::{
     deadline, error_response, route, to_call_reply,
 };
 use dokit_storage::{Batch, Limits};
-use tokio::{runtime::Handle, sync::oneshot, task::AbortHandle};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, oneshot},
+    task::AbortHandle,
+};
 
 use crate::{
     care::{Existing, Import},
+    checkpoint::Log,
+    connection::Patience,
     database::{self, Database},
+    doors::Doors,
     error::{DatabaseError, StartError},
+    load::{Load, Place},
     resident::{Deadline, Envelope, Message, Refused, Resident},
     residents::Residents,
     scheduler::{self, Scheduler},
+    serving::Serving,
     store::{ObjectStore, Shared},
-    writer::Writer,
+    writer::{Writer, Writing},
 };
-
-/// How long a shutdown waits for calls that run.
-pub(crate) const DRAIN: Duration = Duration::from_secs(10);
 
 /// What a builder has gathered.
 pub(crate) struct Settings {
@@ -41,6 +46,12 @@ pub(crate) struct Settings {
     pub(crate) longest_deadline: Duration,
     pub(crate) sleep_after: Duration,
     pub(crate) awake_limit: usize,
+    pub(crate) doors: Doors,
+    pub(crate) connections: usize,
+    pub(crate) patience: Patience,
+    pub(crate) waiting_calls: usize,
+    pub(crate) waiting_bytes: usize,
+    pub(crate) drain: Duration,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -49,7 +60,7 @@ pub(crate) struct Engine {
     own: Weak<Self>,
     types: BTreeMap<&'static str, ObjectType>,
     store: Arc<Shared>,
-    writing: Mutex<Option<JoinHandle<()>>>,
+    writing: Mutex<Option<Writing>>,
     scheduler: Scheduler,
     residents: Arc<Residents>,
     /// The tasks of the host's own: the scheduler and the sweeper.
@@ -57,6 +68,8 @@ pub(crate) struct Engine {
     /// Held by the one shutdown that there is.
     shutdown: tokio::sync::Mutex<()>,
     settings: Settings,
+    load: Arc<Load>,
+    serving: Serving,
     runtime: Handle,
     surroundings: Surroundings,
 }
@@ -67,17 +80,22 @@ impl Engine {
         types: BTreeMap<&'static str, ObjectType>,
         mut settings: Settings,
     ) -> Result<Arc<Self>, StartError> {
-        let (database, connection) = database::open(data, types.keys().copied())?;
+        let (database, connections) = database::open(data, types.keys().copied())?;
         let scheduler = Scheduler::default();
         let alarm_set = scheduler.clone();
-        let (writer, writing) = Writer::start(connection, move |at| alarm_set.set(at));
+        let runtime = Handle::current();
+        // Beside a caller that waits for the disk another thread has to serve the others.
+        let callers_write = runtime.metrics().num_workers() > 1;
+        let (writer, writing) =
+            Writer::start(connections, Log::default(), callers_write, move |at| {
+                alarm_set.set(at)
+            });
         let store = Shared {
             database,
             writer,
             limits: settings.limits,
         };
         let residents = Residents::new(settings.sleep_after, settings.awake_limit);
-        let runtime = Handle::current();
         let engine = Arc::new_cyclic(|own| {
             let router = Arc::new(Inside {
                 engine: own.clone(),
@@ -93,6 +111,12 @@ impl Engine {
                 residents: Arc::new(residents),
                 tasks: OnceLock::new(),
                 shutdown: tokio::sync::Mutex::new(()),
+                load: Arc::new(Load::new(settings.waiting_calls, settings.waiting_bytes)),
+                serving: Serving {
+                    patience: settings.patience,
+                    connections: Arc::new(Semaphore::new(settings.connections)),
+                    drain: settings.drain,
+                },
                 settings,
                 runtime,
                 surroundings,
@@ -132,6 +156,18 @@ impl Engine {
         self.settings.body_limit
     }
 
+    pub(crate) fn load(&self) -> &Arc<Load> {
+        &self.load
+    }
+
+    pub(crate) fn doors(&self) -> &Doors {
+        &self.settings.doors
+    }
+
+    pub(crate) fn serving(&self) -> &Serving {
+        &self.serving
+    }
+
     pub(crate) fn limits(&self) -> Limits {
         self.settings.limits
     }
@@ -160,21 +196,22 @@ impl Engine {
     }
 
     /// Answers a request of the gateway.
-    pub(crate) async fn request(&self, request: Request) -> Response {
-        let answer = match self.accept(request) {
+    pub(crate) async fn request(&self, request: Request, place: Place) -> Response {
+        let answer = match self.accept(request, place) {
             Ok(answer) => answer.await,
             Err(refused) => Err(refused),
         };
         answer.unwrap_or_else(|error| error_response(&error))
     }
 
-    fn accept(&self, request: Request) -> Result<Answer, ErrorReply> {
+    fn accept(&self, request: Request, place: Place) -> Result<Answer, ErrorReply> {
         let router = &*self.surroundings.router;
         let address = Address::parse(request.uri().path(), self.types.values(), router)?;
         let object_type = self.types[address.namespace];
         let deadline = self.deadline(deadline(&request)?);
         let call = route(&object_type, &address.path, request)?;
-        self.submit(object_type, &address.id, call, deadline, Chain::default())
+        let chain = Chain::default();
+        self.submit(object_type, &address.id, call, deadline, chain, place)
     }
 
     /// Accepts a call of a method that comes from inside the process.
@@ -185,10 +222,12 @@ impl Engine {
         request: CallRequest,
         chain: Chain,
     ) -> Result<Answer, ErrorReply> {
+        let mut place = self.load().enter()?;
+        place.bring(request.arguments.len())?;
         let object_type = self.known_type(namespace)?;
         let deadline = self.deadline(request.deadline);
         let call = object_type.call(request)?;
-        self.submit(object_type, id, call, deadline, chain)
+        self.submit(object_type, id, call, deadline, chain, place)
     }
 
     fn known_type(&self, namespace: &str) -> Result<ObjectType, ErrorReply> {
@@ -212,6 +251,7 @@ impl Engine {
         call: Call,
         deadline: Duration,
         chain: Chain,
+        place: Place,
     ) -> Result<Answer, ErrorReply> {
         if chain.contains(id) {
             return Err(ErrorReply::reentrant_call());
@@ -224,6 +264,7 @@ impl Engine {
             deadline,
             chain,
             reply,
+            _place: place,
         }));
         self.tell(object_type, id, message)?;
         Ok(Answer { deadline, answer })
@@ -238,11 +279,11 @@ impl Engine {
     ) -> Result<(), ErrorReply> {
         loop {
             let make = || Resident::new(self.own(), object_type, id.clone());
-            let place = self
+            let resident = self
                 .residents
                 .place((object_type.namespace(), *id.as_bytes()), make);
-            let place = place.ok_or_else(ErrorReply::shutting_down)?;
-            match place.tell(message, &self.runtime) {
+            let resident = resident.ok_or_else(ErrorReply::shutting_down)?;
+            match resident.tell(message, &self.runtime) {
                 Ok(()) => return Ok(()),
                 Err(Refused::Full) => return Err(ErrorReply::overloaded()),
                 // It has just left: then there is another place.
@@ -284,7 +325,7 @@ impl Engine {
         }
     }
 
-    pub(crate) async fn shutdown(&self) {
+    pub(crate) async fn shutdown(&self, grace: Duration) {
         // A second one waits for the first.
         let _only = self.shutdown.lock().await;
         self.stop_tasks();
@@ -294,8 +335,8 @@ impl Engine {
                 resident.finished().await;
             }
         };
-        if tokio::time::timeout(DRAIN, finish).await.is_err() {
-            tracing::warn!("calls still ran after {DRAIN:?} and were given up");
+        if tokio::time::timeout(grace, finish).await.is_err() {
+            tracing::warn!("calls still ran after {grace:?} and were given up");
             residents.iter().for_each(|resident| resident.abort());
         }
         self.residents.clear();
@@ -319,8 +360,7 @@ impl Engine {
         let writing = writing.unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writing) = writing {
             self.store.writer.stop();
-            // A writer that panicked has ended too.
-            let _ = writing.join();
+            writing.join();
         }
         self.store.database.unlock();
     }

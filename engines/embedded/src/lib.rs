@@ -2,16 +2,22 @@
 
 mod builder;
 mod care;
+mod checkpoint;
 mod clock;
+mod connection;
 mod database;
+mod doors;
 mod engine;
 mod error;
 mod flight;
 mod gateway;
 mod host;
+mod listener;
+mod load;
 mod resident;
 mod residents;
 mod scheduler;
+mod serving;
 mod store;
 mod writer;
 
@@ -19,5 +25,6 @@ pub use builder::Builder;
 pub use care::{BackupError, Existing, ExportError, ImportError, Listed};
 pub use clock::SystemClock;
 pub use error::{DatabaseError, StartError};
-pub use gateway::{Listener, told_to_stop};
 pub use host::Host;
+pub use listener::Listener;
+pub use serving::told_to_stop;

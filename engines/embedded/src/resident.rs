@@ -27,6 +27,7 @@ use crate::{
     care::Import,
     engine::Engine,
     flight::{Release, commit_failed},
+    load::Place,
     store::ObjectStore,
 };
 
@@ -55,6 +56,8 @@ pub(crate) struct Envelope {
     /// The objects that wait for this call.
     pub(crate) chain: Chain,
     pub(crate) reply: Reply,
+    /// Given back when the call is done.
+    pub(crate) _place: Place,
 }
 
 /// What a call is answered.
@@ -365,10 +368,10 @@ impl Resident {
 
     /// Wakes the object, unless it is awake.
     async fn wake(&self, memory: &mut Memory) -> Result<(), ErrorReply> {
-        let store = self.open(memory)?;
-        if memory.activation.is_some() {
+        if memory.activation.is_some() && !memory.has_failed() {
             return Ok(());
         }
+        let store = self.open(memory)?;
         let engine = self.engine.upgrade();
         let engine = engine.ok_or_else(ErrorReply::shutting_down)?;
         let ctx = Context::new(
@@ -388,7 +391,7 @@ impl Resident {
     /// and what is durable counts.
     fn open(&self, memory: &mut Memory) -> Result<ObjectStore, ErrorReply> {
         match &memory.store {
-            Some(store) if !store.flight().has_failed() => return Ok(store.clone()),
+            Some(store) if !memory.has_failed() => return Ok(store.clone()),
             Some(_) => memory.clear(),
             None => {}
         }
@@ -567,6 +570,11 @@ impl Queue {
 impl Memory {
     fn knows_less_than(&self, envelope: &Envelope) -> bool {
         self.id.name().is_none() && envelope.id.name().is_some()
+    }
+
+    fn has_failed(&self) -> bool {
+        let store = self.store.as_ref();
+        store.is_some_and(|store| store.flight().has_failed())
     }
 
     fn is_settled(&self) -> bool {

@@ -182,7 +182,8 @@ fn dispatch(engine: &Engine, scheduler: &Scheduler, now: Timestamp) -> Timestamp
             let Due { object, id, at, .. } = due;
             let id = ObjectId::from_bytes(id);
             let chain = Chain::default();
-            let answer = engine.submit(object_type, &id, Call::Alarm, DEADLINE, chain);
+            let place = engine.load().enter_always();
+            let answer = engine.submit(object_type, &id, Call::Alarm, DEADLINE, chain, place);
             let fired = Fired {
                 object,
                 at,
@@ -266,9 +267,10 @@ fn deliver(engine: &Engine, scheduler: &Scheduler, from: &Fired, delivery: Deliv
     let on_its_way = OnItsWay::new(scheduler.clone());
     engine.runtime().spawn(async move {
         let delivered = delivery.run(&surroundings).await;
-        let told = own
-            .upgrade()
-            .map(|engine| engine.submit(object_type, &id, delivered, DEADLINE, Chain::default()));
+        let told = own.upgrade().map(|engine| {
+            let (chain, place) = (Chain::default(), engine.load().enter_always());
+            engine.submit(object_type, &id, delivered, DEADLINE, chain, place)
+        });
         let told = match told {
             Some(Ok(told)) => told.await,
             Some(Err(refused)) => Err(refused),

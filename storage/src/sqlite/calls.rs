@@ -161,7 +161,8 @@ impl Database {
     fn settle(&self, batch: &Batch) -> Result<(), SqlError> {
         self.usable("commit")?;
         self.in_call()?;
-        self.scoped(|| self.apply(batch))?;
+        // What it leaves half done where it fails is undone with the call.
+        self.apply(batch)?;
         if self.wrote.get() {
             self.check_deferred()?;
         }
