@@ -25,6 +25,7 @@ use dokit_client::rpc;
 use dokit_embedded::Host;
 use dokit_object::{Context, DurableObject, Result, Storage, durable_object};
 use dokit_storage::{Schema, TypedStorage};
+use futures_util::future::try_join_all;
 
 #[rpc]
 trait CounterApi {
@@ -86,8 +87,8 @@ async fn increments(
         })
         .collect();
     // Every object is awake and has its row before the clock runs.
-    for counter in &counters {
-        counter.increment().await?;
+    for some in counters.chunks(512) {
+        try_join_all(some.iter().map(CounterApiClient::increment)).await?;
     }
     let start = Instant::now();
     let tasks: Vec<_> = (0..callers)
@@ -170,6 +171,7 @@ async fn main() -> std::result::Result<(), Box<dyn Error>> {
         ("1 object, 1 caller", 1, 1),
         ("1 object, 64 callers", 64, 1),
         ("1,000 objects, 64 callers", 64, 1000),
+        ("100,000 objects, 64 callers", 64, 100_000),
     ] {
         let disk = syncs(&folder, span.div_f64(3.0))?;
         let prefix = format!("{callers}-{objects}");
