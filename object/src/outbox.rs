@@ -295,16 +295,22 @@ fn judge(answer: Result<CallReply, TransportError>) -> Result<(), Failed> {
     }
 }
 
-/// What is due at `now`, and the writes by which it is on its way. None where the wake-up was early.
+/// What is due at `now`, and the writes by which it is on its way. None where there is no outbox.
+///
+/// Where nothing is due the alarm was woken for nothing: the writes then set it right, so that it does not
+/// ring again at once.
 pub(crate) async fn give_out(
     store: &impl Store,
     now: Timestamp,
 ) -> Result<Option<(Batch, Vec<Delivery>)>> {
-    let due = head(store).await?.filter(|head| head.next <= Some(now));
-    let Some(mut head) = due.filter(|head| head.next.is_some()) else {
+    let Some(mut head) = head(store).await? else {
         return Ok(None);
     };
     let mut batch = Batch::new();
+    if head.next.is_none_or(|next| next > now) {
+        head.put(&mut batch)?;
+        return Ok(Some((batch, Vec::new())));
+    }
     let mut deliveries = Vec::new();
     let mut queues = queues(list(store, WAITING).await?);
     for queue in queues.values_mut() {
