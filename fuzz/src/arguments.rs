@@ -25,7 +25,12 @@ enum Kind {
 #[rpc]
 trait EchoApi {
     async fn none(&self) -> Result<()>;
-    async fn three(&self, number: u64, text: String, list: Vec<f64>) -> Result<(u64, String, Vec<f64>)>;
+    async fn three(
+        &self,
+        number: u64,
+        text: String,
+        list: Vec<f64>,
+    ) -> Result<(u64, String, Vec<f64>)>;
     async fn tail(&mut self, part: Part, map: Option<Map>) -> Result<(Part, Option<Map>)>;
 }
 
@@ -36,7 +41,12 @@ impl EchoApi for Echo {
         Ok(())
     }
 
-    async fn three(&self, number: u64, text: String, list: Vec<f64>) -> Result<(u64, String, Vec<f64>)> {
+    async fn three(
+        &self,
+        number: u64,
+        text: String,
+        list: Vec<f64>,
+    ) -> Result<(u64, String, Vec<f64>)> {
         Ok((number, text, list))
     }
 
@@ -52,7 +62,11 @@ pub fn arguments(bytes: &[u8]) {
     call::<(Part, Option<Map>)>("tail", bytes, 1);
 }
 
-fn call<R: DeserializeOwned + PartialEq + std::fmt::Debug>(name: &str, bytes: &[u8], required: usize) {
+fn call<R: DeserializeOwned + PartialEq + std::fmt::Debug>(
+    name: &str,
+    bytes: &[u8],
+    required: usize,
+) {
     let methods = <EchoApiServer as Dispatch<Echo>>::METHODS;
     let method = find_method(methods, name).unwrap();
     let answer = block_on(EchoApiServer::call_exclusive(&mut Echo, method, bytes));
@@ -60,7 +74,10 @@ fn call<R: DeserializeOwned + PartialEq + std::fmt::Debug>(name: &str, bytes: &[
     match answer {
         Ok(json) => {
             let given = given.unwrap_or_else(|| panic!("{name} took what is no array"));
-            assert!((required..=method.arguments().len()).contains(&given.len()), "{name}");
+            assert!(
+                (required..=method.arguments().len()).contains(&given.len()),
+                "{name}"
+            );
             let result: R = serde_json::from_str(&json).unwrap();
             if given.len() == method.arguments().len() && !given.is_empty() {
                 let same: R = serde_json::from_slice(bytes).unwrap();
@@ -68,11 +85,22 @@ fn call<R: DeserializeOwned + PartialEq + std::fmt::Debug>(name: &str, bytes: &[
             }
         }
         Err(Failure::Refused(reply)) => {
-            assert_eq!((reply.status, &*reply.code), (400, "invalid_arguments"), "{name}");
-            assert!(!reply.message.is_empty() && reply.log.is_none(), "{name}: {reply:?}");
+            assert_eq!(
+                (reply.status, &*reply.code),
+                (400, "invalid_arguments"),
+                "{name}"
+            );
+            assert!(
+                !reply.message.is_empty() && reply.log.is_none(),
+                "{name}: {reply:?}"
+            );
             if given.is_some_and(|given| given.len() == method.arguments().len()) {
                 let fits = serde_json::from_slice::<R>(bytes).is_ok();
-                assert!(!fits || required == 0, "{name} refused what fits: {}", reply.message);
+                assert!(
+                    !fits || required == 0,
+                    "{name} refused what fits: {}",
+                    reply.message
+                );
             }
         }
         Err(Failure::Method(reply)) => panic!("{name}: {}", Error::from(reply)),

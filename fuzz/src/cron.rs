@@ -12,12 +12,21 @@ pub fn cron(bytes: &[u8]) {
     let mut store = Memory::new();
     let action = String::new();
     block_on(async {
-        match JOBS.cron(&mut store, now, "id", expression, zone, &action).await {
+        match JOBS
+            .cron(&mut store, now, "id", expression, zone, &action)
+            .await
+        {
             Ok(first) => {
-                assert!(first > now && first <= Timestamp::LAST, "{text:?} at {first}");
+                assert!(
+                    first > now && first <= Timestamp::LAST,
+                    "{text:?} at {first}"
+                );
                 assert_eq!(store.alarm().await.unwrap(), Some(first));
                 // A run that is due sets the next, later one, or ends the series.
-                let report = JOBS.run_due(&mut store, first, async |_, _| Ok(())).await.unwrap();
+                let report = JOBS
+                    .run_due(&mut store, first, async |_, _| Ok(()))
+                    .await
+                    .unwrap();
                 assert_eq!(report.ran.len(), 1, "{text:?}");
                 assert!(report.next.is_none_or(|next| next > first), "{text:?}");
             }

@@ -18,11 +18,18 @@ pub fn durations(bytes: &[u8]) {
                 assert!(hidden || !text.contains(refused), "{text:?} has {refused}");
             }
             let written = format_duration(duration);
-            assert_eq!(parse_duration(&written), Ok(duration), "{text:?} as {written:?}");
+            assert_eq!(
+                parse_duration(&written),
+                Ok(duration),
+                "{text:?} as {written:?}"
+            );
         }
         Err(error) => {
             let told = error.to_string();
-            assert!(told.starts_with(|first: char| first.is_lowercase()) && told.len() < 700, "{told}");
+            assert!(
+                told.starts_with(|first: char| first.is_lowercase()) && told.len() < 700,
+                "{told}"
+            );
         }
     }
 }

@@ -8,10 +8,18 @@ pub fn headers(bytes: &[u8]) {
     let digits = text.trim();
     let is_number = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_digit());
     let parsed = parse_timeout(&text);
-    assert_eq!(parsed.is_some(), is_number && digits.bytes().any(|byte| byte != b'0'), "{text:?}");
+    assert_eq!(
+        parsed.is_some(),
+        is_number && digits.bytes().any(|byte| byte != b'0'),
+        "{text:?}"
+    );
     if let Some(timeout) = parsed {
         assert!(!timeout.is_zero());
-        assert_eq!(parse_timeout(&write_timeout(timeout)), Some(timeout), "{text:?}");
+        assert_eq!(
+            parse_timeout(&write_timeout(timeout)),
+            Some(timeout),
+            "{text:?}"
+        );
     }
     if let Ok(value) = HeaderValue::from_bytes(bytes) {
         let is_text = value.to_str().is_ok();
@@ -22,7 +30,11 @@ pub fn headers(bytes: &[u8]) {
             Err(error) => {
                 assert!(parsed.is_none() || !is_text, "{text:?}");
                 assert_eq!((error.status, &*error.code), (400, "invalid_header"));
-                assert!(error.message.contains(header::TIMEOUT_MS), "{}", error.message);
+                assert!(
+                    error.message.contains(header::TIMEOUT_MS),
+                    "{}",
+                    error.message
+                );
             }
         }
     }

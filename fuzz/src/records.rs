@@ -16,8 +16,10 @@ use serde::{Deserialize, Serialize};
 
 const NOW: Timestamp = Timestamp::from_millis(1_795_231_096_429);
 
-const LOG: EventLog<i64, i64> =
-    EventLog::new("log", |sum: &mut i64, event| *sum = sum.wrapping_add(*event)).snapshot_every(2);
+const LOG: EventLog<i64, i64> = EventLog::new("log", |sum: &mut i64, event| {
+    *sum = sum.wrapping_add(*event)
+})
+.snapshot_every(2);
 const HITS: TimeSeries<u64> =
     TimeSeries::new("hits", Granularity::Minute, |sum: &mut u64, more| {
         *sum = sum.wrapping_add(more);
@@ -106,14 +108,23 @@ pub fn records(bytes: &[u8]) {
         let _ = machine.expire(&mut store, NOW).await;
 
         let _ = ACTION.parked(&store).await;
-        let _ = ACTION.handle(&mut store, NOW, async |_, job| run(job)).await;
+        let _ = ACTION
+            .handle(&mut store, NOW, async |_, job| run(job))
+            .await;
         let _ = IDLE.take(&mut store, NOW).await;
         let _ = wakes(&store).await;
+        if let Ok(id) = JOBS.schedule(&mut store, NOW, "1s", &Job::Fail).await {
+            let job = JOBS.get(&store, &id).await.unwrap().unwrap();
+            assert_eq!(job.json(), "\"Fail\"");
+        }
         let _ = JOBS.list(&store).await;
         let _ = JOBS.dead(&store).await;
         let mut now = NOW;
         for _ in 0..20 {
-            let Ok(report) = JOBS.run_due(&mut store, now, async |_, due| run(due.action)).await else {
+            let Ok(report) = JOBS
+                .run_due(&mut store, now, async |_, due| run(due.action))
+                .await
+            else {
                 break;
             };
             assert!(report.ran.len() <= 4);

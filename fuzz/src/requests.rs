@@ -79,7 +79,10 @@ pub fn requests(bytes: &[u8]) {
     } else if status.as_u16() >= 400 {
         let body: Value = serde_json::from_slice(response.body()).unwrap();
         for part in ["error", "code"] {
-            assert!(body[part].as_str().is_some_and(|text| !text.is_empty()), "{body}");
+            assert!(
+                body[part].as_str().is_some_and(|text| !text.is_empty()),
+                "{body}"
+            );
         }
         assert_ne!(body["code"], "internal");
     } else {
@@ -131,7 +134,9 @@ fn read(bytes: &[u8]) -> Option<Request> {
         let colon = line.iter().position(|byte| *byte == b':')?;
         let name = HeaderName::from_bytes(&line[..colon]).ok()?;
         let value = line[colon + 1..].trim_ascii();
-        request.headers_mut().append(name, HeaderValue::from_bytes(value).ok()?);
+        request
+            .headers_mut()
+            .append(name, HeaderValue::from_bytes(value).ok()?);
     }
     Some(request)
 }

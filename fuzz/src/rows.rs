@@ -63,7 +63,9 @@ fn value(feed: &mut Feed<'_>) -> SqlValue {
 }
 
 fn parameters(row: &[SqlValue]) {
-    let no_number = row.iter().position(|value| matches!(value, SqlValue::Real(real) if real.is_nan()));
+    let no_number = row
+        .iter()
+        .position(|value| matches!(value, SqlValue::Real(real) if real.is_nan()));
     match (row.to_values(), no_number) {
         (Ok(values), None) => assert_eq!(values, row),
         (Err(SqlError::Parameter { position, .. }), Some(at)) => assert_eq!(position, at + 1),
@@ -81,7 +83,10 @@ fn read<T: DeserializeOwned>(cursor: &Cursor) {
         match row {
             Ok(_) => {}
             Err(SqlError::Column { row, column, .. }) => {
-                assert!(columns.contains(&column), "{column:?} is none of {columns:?}");
+                assert!(
+                    columns.contains(&column),
+                    "{column:?} is none of {columns:?}"
+                );
                 assert_eq!(row, number);
                 first_error.get_or_insert(number);
             }

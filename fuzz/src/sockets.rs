@@ -20,7 +20,12 @@ impl DurableObject for Echo {
     }
 
     async fn fetch(&mut self, request: Request) -> Result<Response> {
-        let tags: Vec<&str> = request.uri().query().unwrap_or_default().split('&').collect();
+        let tags: Vec<&str> = request
+            .uri()
+            .query()
+            .unwrap_or_default()
+            .split('&')
+            .collect();
         let socket = self.ctx.accept_websocket(&request, &tags)?;
         Ok(socket.into_response())
     }

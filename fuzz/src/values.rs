@@ -59,9 +59,14 @@ fn again<V: DeserializeOwned + Serialize + PartialEq + std::fmt::Debug>(text: &s
             let written = encode("the key", &value).unwrap();
             assert_eq!(decode::<V>("the key", &written).unwrap(), value, "{text:?}");
         }
-        Err(Error::Decode { key, path, line, .. }) => {
+        Err(Error::Decode {
+            key, path, line, ..
+        }) => {
             assert_eq!(key, "the key");
-            assert!(!path.is_empty() && line <= text.matches('\n').count() + 1, "{text:?}");
+            assert!(
+                !path.is_empty() && line <= text.matches('\n').count() + 1,
+                "{text:?}"
+            );
         }
         Err(other) => panic!("{text:?}: {other}"),
     }

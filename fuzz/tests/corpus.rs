@@ -30,7 +30,11 @@ fn every_input_that_is_kept_passes() {
         assert!(!inputs.is_empty(), "{name} has no inputs");
         for input in inputs {
             let bytes = fs::read(&input).unwrap();
-            assert!(bytes.len() <= 4096, "{} is too large to keep", input.display());
+            assert!(
+                bytes.len() <= 4096,
+                "{} is too large to keep",
+                input.display()
+            );
             target(&bytes);
             let panics = PANICS.load(Ordering::SeqCst);
             assert_eq!(panics, 0, "an object panicked at {}", input.display());

@@ -122,10 +122,9 @@ pub(crate) async fn hand_over(
     key: impl FnOnce(u64) -> String,
 ) -> Result<Option<Batch>> {
     let head = head(store).await?.unwrap_or_default();
-    if head.waiting >= MOST {
+    let Some(number) = head.last.checked_add(1).filter(|_| head.waiting < MOST) else {
         return Ok(None);
-    }
-    let number = head.last + 1;
+    };
     let record = Record {
         namespace: target.namespace.to_owned(),
         id: target.id.clone(),
@@ -146,7 +145,7 @@ impl Head {
     /// Adds a call at the end.
     fn add(mut self, batch: &mut Batch, number: u64, record: &Record) -> Result<()> {
         self.last = number;
-        self.waiting += 1;
+        self.waiting = self.waiting.saturating_add(1);
         self.next = earlier(self.next, Some(record.next));
         put(batch, WAITING, number, record)?;
         self.put(batch)
@@ -189,7 +188,9 @@ pub(crate) async fn bury(
     batch.delete(&*name);
     if revive {
         let head = head(store).await?.unwrap_or_default();
-        let number = head.last + 1;
+        let Some(number) = head.last.checked_add(1) else {
+            return Ok(None);
+        };
         let record = Record {
             tries: 0,
             next: now,
