@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use dokit_object::{Clock, DurableObject, InvalidNamespace, ObjectType};
+use dokit_object::{Clock, DurableObject, InvalidNamespace, ObjectType, SocketLimits};
 use dokit_storage::Limits;
 
 use crate::{
@@ -30,6 +30,10 @@ use crate::{
 /// | [`longest_deadline`](Self::longest_deadline) | 15 min |
 /// | [`sleep_after`](Self::sleep_after) | 10 s |
 /// | [`awake_limit`](Self::awake_limit) | 100,000 |
+/// | [`socket_limit`](Self::socket_limit) | 65,536 |
+/// | [`socket_buffer`](Self::socket_buffer) | 1 MiB |
+/// | [`message_limit`](Self::message_limit) | 1 MiB |
+/// | [`ping_after`](Self::ping_after) | 30 s |
 /// | [`clock`](Self::clock) | the system's |
 #[must_use = "a builder does nothing until it is started"]
 pub struct Builder {
@@ -51,6 +55,9 @@ impl Builder {
                 longest_deadline: Duration::from_secs(15 * 60),
                 sleep_after: Duration::from_secs(10),
                 awake_limit: 100_000,
+                sockets: SocketLimits::default(),
+                message_limit: 1024 * 1024,
+                ping_after: Duration::from_secs(30),
                 clock: Arc::new(SystemClock),
             },
         }
@@ -113,6 +120,33 @@ impl Builder {
     /// An awake object costs what it keeps in its own fields, and about 1.5 KiB beside that.
     pub fn awake_limit(mut self, objects: usize) -> Self {
         self.settings.awake_limit = objects;
+        self
+    }
+
+    /// How many WebSockets are open at a time, over all objects. One more is answered 503. Each takes a
+    /// file descriptor of the process.
+    pub fn socket_limit(mut self, sockets: usize) -> Self {
+        self.settings.sockets.sockets = sockets;
+        self
+    }
+
+    /// How many bytes may wait for the peer of a WebSocket to read them. One that is slower is closed with
+    /// 1013, and what waits for it is dropped; the object's other sockets notice nothing.
+    pub fn socket_buffer(mut self, bytes: usize) -> Self {
+        self.settings.sockets.buffer = bytes;
+        self
+    }
+
+    /// The largest message that a WebSocket takes, in bytes. A larger one closes it with 1009.
+    pub fn message_limit(mut self, bytes: usize) -> Self {
+        self.settings.message_limit = bytes;
+        self
+    }
+
+    /// How long a WebSocket has been silent when its peer is asked by a ping whether it is there. One that
+    /// is silent for as long again is gone.
+    pub fn ping_after(mut self, silence: Duration) -> Self {
+        self.settings.ping_after = silence;
         self
     }
 

@@ -12,8 +12,8 @@ use std::{
 
 use dokit_client::{CallReply, CallRequest, ErrorReply, ObjectId, TransportError};
 use dokit_object::{
-    Address, BoxFuture, Call, Chain, Clock, ObjectType, Request, Response, Router, Surroundings,
-    deadline, error_response, route, to_call_reply,
+    Address, BoxFuture, Call, Chain, Clock, ObjectType, Request, Response, Router, SocketCall,
+    SocketLimits, Surroundings, Switchboard, deadline, error_response, route, to_call_reply,
 };
 use dokit_storage::Limits;
 use tokio::{runtime::Handle, sync::oneshot, task::AbortHandle};
@@ -24,6 +24,7 @@ use crate::{
     resident::{Deadline, Envelope, Message, Refused, Resident},
     residents::Residents,
     scheduler::{self, Scheduler},
+    sockets::{self, Peers},
     store::{ObjectStore, Shared},
     writer::Writer,
 };
@@ -40,6 +41,9 @@ pub(crate) struct Settings {
     pub(crate) longest_deadline: Duration,
     pub(crate) sleep_after: Duration,
     pub(crate) awake_limit: usize,
+    pub(crate) sockets: SocketLimits,
+    pub(crate) message_limit: usize,
+    pub(crate) ping_after: Duration,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -51,6 +55,8 @@ pub(crate) struct Engine {
     writing: Mutex<Option<JoinHandle<()>>>,
     scheduler: Scheduler,
     residents: Arc<Residents>,
+    switchboard: Switchboard,
+    peers: Peers,
     /// The tasks of the host's own: the scheduler and the sweeper.
     tasks: OnceLock<[AbortHandle; 2]>,
     /// Held by the one shutdown that there is.
@@ -78,6 +84,11 @@ impl Engine {
         let residents = Residents::new(settings.sleep_after, settings.awake_limit);
         let runtime = Handle::current();
         let engine = Arc::new_cyclic(|own| {
+            let (engine, tasks) = (Weak::clone(own), runtime.clone());
+            let now = settings.clock.now();
+            let switchboard = Switchboard::new(settings.sockets, now, move |orphan| {
+                tasks.spawn(sockets::vanished(Weak::clone(&engine), orphan));
+            });
             let router = Arc::new(Inside {
                 engine: own.clone(),
             });
@@ -90,6 +101,8 @@ impl Engine {
                 writing: Mutex::new(Some(writing)),
                 scheduler,
                 residents: Arc::new(residents),
+                switchboard,
+                peers: Peers::default(),
                 tasks: OnceLock::new(),
                 shutdown: tokio::sync::Mutex::new(()),
                 settings,
@@ -140,6 +153,31 @@ impl Engine {
         &self.residents
     }
 
+    /// The sockets of all objects, those asleep too.
+    pub(crate) fn switchboard(&self) -> &Switchboard {
+        &self.switchboard
+    }
+
+    /// The connections of those sockets.
+    pub(crate) fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    /// The largest message of a peer, in bytes.
+    pub(crate) fn message_limit(&self) -> usize {
+        self.settings.message_limit
+    }
+
+    /// How long a call takes at most where nobody says.
+    pub(crate) fn patience(&self) -> Duration {
+        self.deadline(None)
+    }
+
+    /// How long a peer is silent when it is asked whether it is there.
+    pub(crate) fn ping_after(&self) -> Duration {
+        self.settings.ping_after
+    }
+
     /// The type of a namespace, where it is registered.
     pub(crate) fn object_type(&self, namespace: &str) -> Option<ObjectType> {
         self.types.get(namespace).copied()
@@ -187,6 +225,21 @@ impl Engine {
         let deadline = self.deadline(request.deadline);
         let call = object_type.call(request)?;
         self.submit(object_type, id, call, deadline, chain)
+    }
+
+    /// Accepts an event of a socket.
+    pub(crate) fn socket_event(
+        &self,
+        namespace: &'static str,
+        id: &ObjectId,
+        call: SocketCall,
+    ) -> Result<Answer, ErrorReply> {
+        let Some(object_type) = self.object_type(namespace) else {
+            return Err(ErrorReply::namespace_not_found(namespace, &[]));
+        };
+        let deadline = self.patience();
+        let call = Call::Socket(call);
+        self.submit(object_type, id, call, deadline, Chain::default())
     }
 
     fn deadline(&self, asked: Option<Duration>) -> Duration {
@@ -257,6 +310,7 @@ impl Engine {
             residents.iter().for_each(|resident| resident.abort());
         }
         self.residents.clear();
+        self.peers.say_goodbye(&self.switchboard).await;
         if let Some(own) = self.own.upgrade() {
             let _ = tokio::task::spawn_blocking(move || own.close()).await;
         }
@@ -287,6 +341,7 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.stop_tasks();
+        self.switchboard.forget_all();
         for resident in self.residents.close() {
             resident.abort();
         }

@@ -16,7 +16,12 @@ use dokit_object::{Request, error_response};
 use http_body_util::LengthLimitError;
 use tokio::{net::TcpListener, sync::watch};
 
-use crate::{Host, engine::DRAIN, error::StartError};
+use crate::{
+    Host,
+    engine::DRAIN,
+    error::StartError,
+    sockets::{self, Upgrade},
+};
 
 /// A host's open door: an address that is listened on.
 #[derive(Debug)]
@@ -109,13 +114,14 @@ pub(crate) async fn bind(
 }
 
 async fn answer(State(host): State<Host>, request: axum::extract::Request) -> http::Response<Body> {
-    let (head, body) = request.into_parts();
+    let (mut head, body) = request.into_parts();
+    let upgrade = Upgrade::take(&mut head);
     let limit = host.engine().body_limit();
     let response = match to_bytes(body, limit).await {
         Ok(body) => host.handle(Request::from_parts(head, body)).await,
         Err(error) => error_response(&unreadable_body(&error, limit)),
     };
-    response.map(Body::from)
+    sockets::switch(host.engine(), upgrade, response).map(Body::from)
 }
 
 fn unreadable_body(error: &axum::Error, limit: usize) -> ErrorReply {

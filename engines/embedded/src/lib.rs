@@ -11,6 +11,7 @@ mod host;
 mod resident;
 mod residents;
 mod scheduler;
+mod sockets;
 mod store;
 mod writer;
 
