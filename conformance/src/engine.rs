@@ -149,6 +149,10 @@ macro_rules! for_each_engine_case {
             a_typed_state_is_what_the_calls_that_succeeded_made_it,
             a_typed_state_that_cannot_be_committed_is_put_back,
             a_typed_state_is_deleted_with_everything,
+            a_call_that_is_handed_over_is_made_after_the_commit_once_and_in_order,
+            a_call_that_is_handed_over_by_a_call_that_fails_is_not_made,
+            a_call_that_is_handed_over_leaves_the_alarm_alone,
+            a_call_that_cannot_be_delivered_is_kept_and_stops_no_other,
             an_alarm_is_part_of_the_call,
             a_failed_commit_fails_the_call_and_is_forgotten,
             what_was_answered_while_the_disk_broke_is_what_is_there,
@@ -261,19 +265,17 @@ pub async fn an_early_commit_stays_when_the_call_fails<E: Engine>(session: &mut 
 pub async fn a_typed_state_is_what_the_calls_that_succeeded_made_it<E: Engine>(
     session: &mut Session<E>,
 ) {
-    let numbers =
-        async |session: &Session<E>| -> Vec<u64> { session.call("a", "numbers", json!([])).await };
     session
         .call::<()>("a", "add_to_state", json!([1, ""]))
         .await;
     for (end, status) in [("fail", 418), ("panic", 500)] {
         let failed = session.refused("a", "add_to_state", json!([2, end])).await;
         assert_eq!(failed.0, status, "{failed:?}");
-        assert_eq!(numbers(session).await, [1], "{end}");
+        assert_eq!(numbers(session, "a").await, [1], "{end}");
     }
     let failed = session.refused("a", "add_to_state", json!([3, "commit"]));
     assert_eq!(failed.await.0, 418);
-    assert_eq!(numbers(session).await, [1, 3]);
+    assert_eq!(numbers(session, "a").await, [1, 3]);
     session.engine.crash().await;
     for number in [4, 5] {
         let added = session.call::<()>("a", "add_to_state", json!([number, ""]));
@@ -287,7 +289,7 @@ pub async fn a_typed_state_is_what_the_calls_that_succeeded_made_it<E: Engine>(
     });
     assert_eq!((status, body), (400, expected));
     session.engine.crash().await;
-    assert_eq!(numbers(session).await, [1, 3, 4, 5]);
+    assert_eq!(numbers(session, "a").await, [1, 3, 4, 5]);
 }
 
 /// Promise 4.
@@ -301,14 +303,12 @@ pub async fn a_typed_state_that_cannot_be_committed_is_put_back<E: Engine>(
     let (status, body) = session.refused("a", "add_to_state", json!([2, ""])).await;
     assert_eq!((status, &body["code"]), (500, &json!("commit_failed")));
     session.engine.mend_disk().await;
-    let numbers: Vec<u64> = session.call("a", "numbers", json!([])).await;
-    assert_eq!(numbers, [1]);
+    assert_eq!(numbers(session, "a").await, [1]);
     session
         .call::<()>("a", "add_to_state", json!([3, ""]))
         .await;
     session.engine.crash().await;
-    let numbers: Vec<u64> = session.call("a", "numbers", json!([])).await;
-    assert_eq!(numbers, [1, 3]);
+    assert_eq!(numbers(session, "a").await, [1, 3]);
 }
 
 /// Promise 2.
@@ -317,16 +317,105 @@ pub async fn a_typed_state_is_deleted_with_everything<E: Engine>(session: &mut S
         .call::<()>("a", "add_to_state", json!([1, ""]))
         .await;
     session.call::<()>("a", "delete_all", json!([])).await;
-    let numbers: Vec<u64> = session.call("a", "numbers", json!([])).await;
-    assert_eq!(numbers, [0; 0]);
+    assert_eq!(numbers(session, "a").await, [0; 0]);
     let keys: Vec<String> = session.call("a", "keys", [""]).await;
     assert_eq!(keys, [""; 0]);
     session
         .call::<()>("a", "add_to_state", json!([2, ""]))
         .await;
     session.engine.crash().await;
-    let numbers: Vec<u64> = session.call("a", "numbers", json!([])).await;
-    assert_eq!(numbers, [2]);
+    assert_eq!(numbers(session, "a").await, [2]);
+}
+
+/// Promise 3.
+pub async fn a_call_that_is_handed_over_is_made_after_the_commit_once_and_in_order<E: Engine>(
+    session: &mut Session<E>,
+) {
+    for numbers in [vec![3, 1], vec![2]] {
+        session
+            .call::<()>("a", "add_later", json!(["b", numbers, false]))
+            .await;
+    }
+    // What was on its way when it crashed is sent again, once it is taken for lost.
+    session.engine.crash().await;
+    session.engine.advance(Duration::from_secs(120)).await;
+    assert_eq!(numbers(session, "b").await, [3, 1, 2]);
+    session.engine.crash().await;
+    session.engine.advance(Duration::from_secs(3600)).await;
+    assert_eq!(numbers(session, "b").await, [3, 1, 2], "it was made twice");
+    // To itself too, though it is there that the call comes from.
+    session
+        .call::<()>("a", "add_later", json!(["a", [7], false]))
+        .await;
+    session.engine.settle().await;
+    assert_eq!(numbers(session, "a").await, [7]);
+}
+
+/// Promises 2 and 3.
+pub async fn a_call_that_is_handed_over_by_a_call_that_fails_is_not_made<E: Engine>(
+    session: &mut Session<E>,
+) {
+    let failed = session.refused("a", "add_later", json!(["b", [1], true]));
+    assert_eq!(failed.await.0, 418);
+    session.engine.break_disk().await;
+    let failed = session.refused("a", "add_later", json!(["b", [2], false]));
+    assert_eq!(failed.await.1["code"], "commit_failed");
+    session.engine.mend_disk().await;
+    session.engine.advance(Duration::from_secs(3600)).await;
+    assert_eq!(numbers(session, "b").await, [0; 0]);
+}
+
+/// Promises 3 and 5.
+pub async fn a_call_that_is_handed_over_leaves_the_alarm_alone<E: Engine>(
+    session: &mut Session<E>,
+) {
+    let at: i64 = session.call("a", "set_alarm", [60_000, 0]).await;
+    session
+        .call::<()>("a", "add_later", json!(["b", [1], false]))
+        .await;
+    let set: Option<i64> = session.call("a", "alarm_time", json!([])).await;
+    assert_eq!(set, Some(at));
+    session.engine.settle().await;
+    assert_eq!(numbers(session, "b").await, [1]);
+    assert_eq!(fired(session).await, []);
+    let set: Option<i64> = session.call("a", "alarm_time", json!([])).await;
+    assert_eq!(set, Some(at));
+    session.engine.advance(Duration::from_secs(60)).await;
+    let runs = fired(session).await;
+    assert_eq!(runs.len(), 1);
+    assert_eq!(runs[0].at.as_millis(), at);
+    let none: Option<i64> = session.call("a", "alarm_time", json!([])).await;
+    assert_eq!(none, None);
+    // The one that it removes is its own.
+    session
+        .call::<()>("a", "add_later", json!(["b", [2], false]))
+        .await;
+    session.call::<()>("a", "delete_alarm", json!([])).await;
+    session.engine.settle().await;
+    assert_eq!(numbers(session, "b").await, [1, 2]);
+    assert_eq!(fired(session).await.len(), 1);
+}
+
+/// Promise 3.
+pub async fn a_call_that_cannot_be_delivered_is_kept_and_stops_no_other<E: Engine>(
+    session: &mut Session<E>,
+) {
+    // The fifth is refused: `b` holds no more than four.
+    session
+        .call::<()>("a", "add_later", json!(["b", [1, 2, 3, 4, 5], false]))
+        .await;
+    session
+        .call::<()>("a", "add_later", json!(["c", [6], false]))
+        .await;
+    session.engine.settle().await;
+    assert_eq!(numbers(session, "b").await, [1, 2, 3, 4]);
+    assert_eq!(numbers(session, "c").await, [6]);
+    session.engine.crash().await;
+    let kept: Vec<String> = session.call("a", "undelivered", json!([])).await;
+    assert_eq!(
+        kept,
+        ["invalid_state (400): invalid state: 5 numbers are more than 4"]
+    );
 }
 
 /// Promise 2.
@@ -768,6 +857,11 @@ pub async fn an_object_without_fetch_names_its_methods<E: Engine>(session: &mut 
     let path = format!("/{}/a/ping", Plain::NAMESPACE);
     let (status, body) = session.send("POST", &path, b"[]".to_vec()).await;
     assert_eq!((status, body), (200, b"\"pong\"".to_vec()));
+}
+
+/// The numbers in the typed state of an object.
+async fn numbers<E: Engine>(session: &Session<E>, object: &str) -> Vec<u64> {
+    session.call(object, "numbers", json!([])).await
 }
 
 async fn fired<E: Engine>(session: &Session<E>) -> Vec<Fired> {

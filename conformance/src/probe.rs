@@ -79,6 +79,11 @@ pub trait ProbeApi {
     async fn add_to_state(&mut self, number: u64, end: String) -> Result<(), Error>;
     /// The numbers in the typed state.
     async fn numbers(&self) -> Result<Vec<u64>, Error>;
+    /// Hands over a call of `add_to_state` of another probe for each number, and fails where it is told to.
+    async fn add_later(&mut self, name: String, numbers: Vec<u64>, fail: bool)
+    -> Result<(), Error>;
+    /// The errors of the calls that could not be delivered.
+    async fn undelivered(&self) -> Result<Vec<String>, Error>;
     /// Returns once `parties` calls of it run at once.
     async fn meet(&self, parties: usize) -> Result<(), Error>;
     /// The name by which it is addressed, and its id.
@@ -274,6 +279,31 @@ impl<const SQL: bool> ProbeApi for AnyProbe<SQL> {
 
     async fn numbers(&self) -> Result<Vec<u64>, Error> {
         Ok(self.state.clone())
+    }
+
+    async fn add_later(
+        &mut self,
+        name: String,
+        numbers: Vec<u64>,
+        fail: bool,
+    ) -> Result<(), Error> {
+        let other = self.ctx.namespace::<Self>().get_by_name(&name);
+        for number in numbers {
+            let call = async |other| {
+                let other = ProbeApiClient::new(other);
+                other.add_to_state(number, String::new()).await
+            };
+            self.ctx.after_commit(&other, call).await?;
+        }
+        match fail {
+            true => Err(Error::new(418, "planned", "planned failure")),
+            false => Ok(()),
+        }
+    }
+
+    async fn undelivered(&self) -> Result<Vec<String>, Error> {
+        let undelivered = self.ctx.undelivered().await?;
+        Ok(undelivered.into_iter().map(|call| call.error).collect())
     }
 
     async fn meet(&self, parties: usize) -> Result<(), Error> {

@@ -1,17 +1,18 @@
 use std::{any::Any, fmt, future::Future, panic::AssertUnwindSafe};
 
 use dokit_client::{Access, Dispatch, ErrorReply, Failure, code};
-use dokit_storage::{Batch, MaybeSend, MaybeSync, Timestamp};
+use dokit_storage::{Batch, MaybeSend, MaybeSync, Store, Timestamp};
 use futures_util::FutureExt;
 use http::StatusCode;
 
 use crate::{
-    Alarm, BoxFuture, Call, Context, DurableObject, Error, Outcome, Response, Result, RpcCall,
-    SocketCall, SocketEvent, Storage, alarm,
+    Alarm, BoxFuture, Call, Context, Delivered, Delivery, DurableObject, Error, Outcome, Response,
+    Result, RpcCall, SocketCall, SocketEvent, Storage, alarm,
     call::json_response,
     idempotency::{self, Lookup},
+    outbox,
     sockets::{self, Staged},
-    state::{Misplaced, Settled},
+    state::Unnamed,
     storage::{Ended, Mode},
 };
 
@@ -34,10 +35,8 @@ impl Activation {
         let running = Running::begin(&ctx, Mode::Writing, sockets::Mode::Waking);
         let woken = catch_panic(async {
             let mut object = T::new(ctx.clone()).await?;
-            match settle(&mut object, &storage, false)? {
-                Settled::Stored => Ok(object),
-                Settled::Deleted => Err(Error::internal(Misplaced::DeletedInNew)),
-            }
+            settle(&mut object, &storage, false)?;
+            Ok::<T, Error>(object)
         })
         .await;
         let (ended, _) = running.end();
@@ -46,7 +45,10 @@ impl Activation {
         }
         let object = woken?.map_err(|error| honest(error.into_reply()))?;
         let object = Box::new(Object { object, ctx });
-        Ok((Self { object }, ended.batch))
+        let mut batch = ended.batch;
+        let sealed = storage.seal(&mut batch).await;
+        sealed.map_err(|error| Error::from(error).into_reply())?;
+        Ok((Self { object }, batch))
     }
 
     /// Runs a call alone. Dropping the future before it is done gives the call up: none of its writes
@@ -93,6 +95,7 @@ impl<T: DurableObject> Awake for Object<T> {
                 }))
             }
             Call::Alarm => Box::pin(self.alarm()),
+            Call::Delivered(delivered) => Box::pin(self.delivered(delivered)),
             Call::Socket(call) => Box::pin(self.socket(call)),
         }
     }
@@ -100,7 +103,7 @@ impl<T: DurableObject> Awake for Object<T> {
     fn shared(&self, call: Call) -> BoxFuture<'_, Outcome> {
         match call {
             Call::Rpc(call) if call.method.access() == Access::Shared => Box::pin(self.read(call)),
-            Call::Rpc(_) | Call::Fetch(_) | Call::Alarm | Call::Socket(_) => {
+            Call::Rpc(_) | Call::Fetch(_) | Call::Alarm | Call::Socket(_) | Call::Delivered(_) => {
                 Box::pin(async { Outcome::refused(ErrorReply::internal(&NotShared)) })
             }
         }
@@ -153,9 +156,10 @@ impl<T: DurableObject> Object<T> {
     async fn alarm(&mut self) -> Outcome {
         let storage = self.ctx.storage();
         let now = self.ctx.now();
-        let due = match alarm::due(&storage, now).await {
+        let due = async { alarm::due(&storage, storage.alarm().await?, now).await };
+        let due = match due.await {
             Ok(Some(due)) => due,
-            Ok(None) => return Outcome::read(Ok(done())),
+            Ok(None) => return self.give_out().await,
             Err(error) => return Outcome::refused(Error::from(error).into_reply()),
         };
         let outcome = transact(self.ctx.clone(), Mode::Alarm, async {
@@ -167,7 +171,42 @@ impl<T: DurableObject> Object<T> {
         })
         .await;
         // By the time it is now: the handler may have taken longer than its next try would wait.
-        settle_alarm(due, self.ctx.now(), outcome)
+        let outcome = settle_alarm(due, self.ctx.now(), outcome);
+        seal(&storage, outcome).await
+    }
+
+    /// Sends what was handed to `after_commit` and is due.
+    async fn give_out(&mut self) -> Outcome {
+        let storage = self.ctx.storage();
+        let mut done = done();
+        let writes = match outbox::give_out(&storage, self.ctx.now()).await {
+            Ok(Some((writes, deliveries))) => {
+                Delivery::attach(&mut done, deliveries);
+                writes
+            }
+            Ok(None) => return Outcome::read(Ok(done)),
+            Err(error) => return Outcome::refused(Error::from(error).into_reply()),
+        };
+        let outcome = Outcome {
+            writes,
+            ..Outcome::read(Ok(done))
+        };
+        seal(&storage, outcome).await
+    }
+
+    /// Takes what was delivered out of the outbox.
+    async fn delivered(&mut self, delivered: Delivered) -> Outcome {
+        let storage = self.ctx.storage();
+        match outbox::settle(&storage, self.ctx.now(), delivered).await {
+            Ok(writes) => {
+                let outcome = Outcome {
+                    writes,
+                    ..Outcome::read(Ok(done()))
+                };
+                seal(&storage, outcome).await
+            }
+            Err(error) => Outcome::refused(Error::from(error).into_reply()),
+        }
     }
 
     /// An event of a socket.
@@ -196,17 +235,21 @@ impl<T: DurableObject> Object<T> {
     }
 }
 
+/// Makes the engine's alarm of the user's in what a call has written.
+async fn seal(storage: &Storage, mut outcome: Outcome) -> Outcome {
+    match storage.seal(&mut outcome.writes).await {
+        Ok(()) => outcome,
+        Err(error) => Outcome::failed(Error::from(error).into_reply()),
+    }
+}
+
 /// The answer of what has none.
 fn done() -> Response {
     json_response(StatusCode::OK, "null")
 }
 
 /// The end of an exclusive call, with the typed state among its writes.
-struct Kept {
-    answer: Result<Response, Failure>,
-    /// Whether memory still holds a state that the call deleted.
-    stale: bool,
-}
+struct Kept(Result<Response, Failure>);
 
 /// Stores the typed state of an object whose call succeeded. A call that fails here has failed.
 fn keep<T: DurableObject>(
@@ -214,27 +257,25 @@ fn keep<T: DurableObject>(
     storage: &Storage,
     answer: Result<Response, Failure>,
 ) -> Kept {
-    let kept = answer.and_then(|response| match settle(object, storage, true) {
-        Ok(settled) => Ok((response, settled)),
-        Err(error) => Err(Failure::Method(error.into_reply())),
-    });
-    Kept {
-        stale: matches!(kept, Ok((_, Settled::Deleted))),
-        answer: kept.map(|(response, _)| response),
-    }
+    Kept(answer.and_then(|response| {
+        let settled = settle(object, storage, true);
+        settled.map_err(|error| Failure::Method(error.into_reply()))?;
+        Ok(response)
+    }))
 }
 
 /// Stores an object's typed state where it changed, or, with `first`, was never stored.
-fn settle<T: DurableObject>(object: &mut T, storage: &Storage, first: bool) -> Result<Settled> {
+fn settle<T: DurableObject>(object: &mut T, storage: &Storage, first: bool) -> Result<()> {
     match object.saved_state() {
         Some(state) => state.settle(first),
-        None if storage.has_state() => Err(Error::internal(Misplaced::Unnamed)),
-        None => Ok(Settled::Stored),
+        None if storage.has_state() => Err(Error::internal(Unnamed)),
+        None => Ok(()),
     }
 }
 
 /// Runs an exclusive call: `Ok` keeps its writes, anything else drops them.
 async fn transact(ctx: Context, mode: Mode, run: impl Future<Output = Kept>) -> Outcome {
+    let storage = ctx.storage();
     let running = Running::begin(&ctx, mode, sockets::Mode::Writing);
     let result = catch_panic(run).await;
     let (ended, staged) = running.end();
@@ -245,18 +286,24 @@ async fn transact(ctx: Context, mode: Mode, run: impl Future<Output = Kept>) -> 
             ..Outcome::failed(commit_failed(cause))
         };
     }
-    let Kept { answer, stale } = match result {
+    let Kept(answer) = match result {
         Ok(kept) => kept,
         Err(panicked) => return Outcome::failed(panicked),
     };
     match answer {
         Ok(mut response) => match staged.deliver(&mut response) {
-            Ok(sockets) => Outcome {
-                writes: ended.batch,
-                sockets,
-                reset: stale,
-                ..Outcome::read(Ok(response))
-            },
+            Ok(sockets) => {
+                let outcome = Outcome {
+                    writes: ended.batch,
+                    sockets,
+                    ..Outcome::read(Ok(response))
+                };
+                match mode {
+                    // What became of the alarm is added first.
+                    Mode::Alarm => outcome,
+                    _ => seal(&storage, outcome).await,
+                }
+            }
             Err(undelivered) => Outcome::failed(undelivered.into_reply()),
         },
         Err(Failure::Refused(reply)) => Outcome::refused(reply),

@@ -3,6 +3,8 @@ use std::time::Duration;
 use dokit_storage::{Batch, Result, Store, Timestamp, decode, encode};
 use serde::{Deserialize, Serialize};
 
+use crate::outbox;
+
 /// The alarm that an object is woken for.
 ///
 /// While [`DurableObject::alarm`](crate::DurableObject::alarm) runs, the object has no alarm; one
@@ -51,10 +53,14 @@ struct Record {
     next: Option<Timestamp>,
 }
 
-/// The alarm that is due at `now` by what the store says, with what the store remembers of its
-/// failures. None where the wake-up was early, or a repeated one.
-pub(crate) async fn due(store: &impl Store, now: Timestamp) -> Result<Option<Alarm>> {
-    let Some(at) = store.alarm().await?.filter(|at| *at <= now) else {
+/// The alarm `set`, where it is due at `now`, with what the store remembers of its failures. None where the
+/// wake-up was early, or a repeated one.
+pub(crate) async fn due(
+    store: &impl Store,
+    set: Option<Timestamp>,
+    now: Timestamp,
+) -> Result<Option<Alarm>> {
+    let Some(at) = set.filter(|at| *at <= now) else {
         return Ok(None);
     };
     let fresh = Alarm {
@@ -81,10 +87,13 @@ pub(crate) fn succeeded(writes: &mut Batch) {
 ///
 /// When the store cannot be read.
 pub async fn fail_alarm(store: &impl Store, now: Timestamp, error: &str) -> Result<Option<Batch>> {
-    match due(store, now).await? {
-        Some(alarm) => failed(alarm, now, error).map(Some),
-        None => Ok(None),
-    }
+    let set = outbox::user_alarm(store).await?;
+    let Some(alarm) = due(store, set, now).await? else {
+        return Ok(None);
+    };
+    let mut writes = failed(alarm, now, error)?;
+    outbox::seal(store, &mut writes).await?;
+    Ok(Some(writes))
 }
 
 /// The writes that take the place of the handler's own when it failed: the next try, or the record

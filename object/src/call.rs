@@ -1,9 +1,9 @@
 use bytes::Bytes;
-use dokit_client::{Access, CallReply, ErrorReply, Method};
+use dokit_client::{Access, CallReply, ErrorReply, Method, header as wire};
 use dokit_storage::Batch;
 use http::{HeaderValue, StatusCode, header};
 
-use crate::{SocketActions, SocketCall, sockets};
+use crate::{Delivered, SocketActions, SocketCall, sockets};
 
 /// A plain HTTP request, its path relative to the object.
 pub type Request = http::Request<Bytes>;
@@ -18,8 +18,10 @@ pub enum Call {
     Rpc(RpcCall),
     /// Answer a plain HTTP request.
     Fetch(Request),
-    /// Run the alarm, if it is due.
+    /// Run the alarm, if it is due. The answer may hold [deliveries](crate::Delivery::take).
     Alarm,
+    /// Take note of what became of a [`Delivery`](crate::Delivery).
+    Delivered(Delivered),
     /// Handle an event of a socket.
     Socket(SocketCall),
 }
@@ -41,7 +43,9 @@ impl Call {
     pub fn access(&self) -> Access {
         match self {
             Self::Rpc(call) => call.method.access(),
-            Self::Fetch(_) | Self::Alarm | Self::Socket(_) => Access::Exclusive,
+            Self::Fetch(_) | Self::Alarm | Self::Socket(_) | Self::Delivered(_) => {
+                Access::Exclusive
+            }
         }
     }
 }
@@ -117,6 +121,16 @@ pub fn error_response(error: &ErrorReply) -> Response {
         let post = HeaderValue::from_static("POST");
         response.headers_mut().insert(header::ALLOW, post);
     }
+    if status == StatusCode::UNAUTHORIZED {
+        let bearer = HeaderValue::from_static("Bearer");
+        let headers = response.headers_mut();
+        headers.insert(header::WWW_AUTHENTICATE, bearer);
+    }
+    if let Some(pause) = error.retry_after()
+        && let Ok(seconds) = HeaderValue::try_from(wire::write_retry_after(pause))
+    {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    }
     if status == StatusCode::UPGRADE_REQUIRED {
         sockets::ask_for_upgrade(response.headers_mut());
     }
@@ -131,5 +145,7 @@ pub fn to_call_reply(response: Response) -> CallReply {
     let content_type = content_type
         .and_then(|value| value.to_str().ok())
         .map(str::to_owned);
-    CallReply::new(head.status.as_u16(), content_type, body)
+    let retry_after = head.headers.get(header::RETRY_AFTER);
+    let retry_after = retry_after.and_then(|value| value.to_str().ok());
+    CallReply::new(head.status.as_u16(), content_type, body).with_retry_after(retry_after)
 }

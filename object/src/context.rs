@@ -1,12 +1,12 @@
 use std::{collections::BTreeMap, fmt, sync::Arc};
 
-use dokit_client::ObjectId;
-use dokit_storage::{Store, Timestamp, sql::Sql};
+use dokit_client::{CallError, ObjectId, RpcError};
+use dokit_storage::{MaybeSend, MaybeSync, Store, Timestamp, sql::Sql};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    AutoResponse, Broadcast, Clock, DurableObject, Error, FailedAlarm, Namespace, Request, Result,
-    Router, Sockets, StateLoader, Storage, WebSocket, alarm,
+    AutoResponse, Broadcast, Clock, DurableObject, Error, FailedAlarm, Later, Namespace, Request,
+    Result, Router, Sockets, StateLoader, Storage, Stub, Undelivered, WebSocket, alarm, outbox,
 };
 
 /// What an object has of the world: its id, its storage, the time, other objects, and the variables
@@ -112,13 +112,12 @@ impl Context {
     }
 
     /// The object's typed state, to be loaded in [`DurableObject::new`] into the field that
-    /// `#[durable_object(state = field)]` names: see [`State`](crate::State). A first wake begins with what
-    /// `initial` gives, such as `Cart::default`.
-    pub fn state<T, F>(&self, initial: F) -> StateLoader<T, F>
-    where
-        T: Serialize + DeserializeOwned,
-        F: FnOnce() -> T,
-    {
+    /// `#[durable_object(state = field)]` names: see [`State`](crate::State). Where none is stored it begins
+    /// with what `initial` gives, such as `Cart::default`.
+    pub fn state<T: Serialize + DeserializeOwned>(
+        &self,
+        initial: impl Fn() -> T + MaybeSend + MaybeSync + 'static,
+    ) -> StateLoader<T> {
         StateLoader::new(self.storage(), initial)
     }
 
@@ -240,6 +239,115 @@ impl Context {
         self.inner.sockets.as_ref()
     }
 
+    /// Hands over a call to another object, to be made once the running call's writes are durable, and only
+    /// then: when the running call fails, it is not made.
+    ///
+    /// ```
+    /// # use dokit_client::rpc;
+    /// # use dokit_object::{Context, DurableObject, Result, durable_object};
+    /// # #[rpc]
+    /// # trait LedgerApi { async fn book(&mut self, cents: i64) -> Result<i64>; }
+    /// # struct Ledger;
+    /// # #[durable_object]
+    /// # impl DurableObject for Ledger {
+    /// #     type Api = LedgerApiServer;
+    /// #     async fn new(_: Context) -> Result<Self> { Ok(Self) }
+    /// # }
+    /// # impl LedgerApi for Ledger { async fn book(&mut self, _: i64) -> Result<i64> { Ok(0) } }
+    /// # async fn pay(ctx: &Context, cents: i64) -> Result<()> {
+    /// let ledger = ctx.namespace::<Ledger>().get_by_name("main");
+    /// ctx.after_commit(&ledger, async |ledger| LedgerApiClient::new(ledger).book(cents).await).await?;
+    /// # Ok(())
+    /// # }
+    /// ```
+    ///
+    /// The call is stored with the writes, so it survives a crash. It is made at least once, with an
+    /// idempotency key, so that a method that takes `&mut self` runs it once (if no more than a day lies
+    /// between two tries). Calls to one object are made in the order in which they were handed over, each
+    /// after the one before it was answered. What it answers is not told.
+    ///
+    /// One that fails is tried 16 times in all, from 2 seconds to an hour apart; an answer from 400 to
+    /// 499 that does not say "not now" (408, 425, 429) is final. It is then kept, and found in
+    /// [`undelivered`](Self::undelivered), and the calls after it are made. The object's alarm stays the
+    /// user's: this needs no handler and takes none away. Deleting everything deletes what has not been made.
+    ///
+    /// # Errors
+    ///
+    /// `outbox_full` (503) when 1,000 calls of this object wait, `value_too_large` (413) when the
+    /// arguments are over the limit of one value, `invalid_name` or `name_too_long` for a name that no
+    /// object can have, `internal` when `call` makes no call or several, or when no call that takes
+    /// `&mut self` is running.
+    pub async fn after_commit<R, E>(
+        &self,
+        to: &Stub,
+        call: impl AsyncFnOnce(Later) -> Result<R, CallError<E>>,
+    ) -> Result<()>
+    where
+        E: RpcError,
+    {
+        let target = to.target()?;
+        let later = Later::default();
+        let answered = call(later.clone()).await;
+        let mut requests = later.take();
+        let request = match (requests.pop(), answered) {
+            (Some(request), _) if requests.is_empty() => request,
+            (None, Err(error)) => return Err(Error::internal(error)),
+            (one, _) => {
+                let calls = requests.len() + usize::from(one.is_some());
+                return Err(Error::internal(NotOneCall(calls)));
+            }
+        };
+        let storage = &self.inner.storage;
+        // The random part is for the numbers that begin anew after everything was deleted.
+        let random = self.inner.surroundings.router.unique_id(target.namespace);
+        let key = |number| format!("after-commit:{}:{number}:{random}", self.id());
+        match outbox::hand_over(storage, self.now(), target, request, key).await? {
+            Some(batch) => Ok(storage.write_own(batch)?),
+            None => {
+                let message = format!("{} calls of the object wait to be made", outbox::MOST);
+                Err(Error::new(503, "outbox_full", message))
+            }
+        }
+    }
+
+    /// The calls handed to [`after_commit`](Self::after_commit) whose tries are used up, or that were
+    /// refused, oldest first. They are kept until they are revived or forgotten.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be read.
+    pub async fn undelivered(&self) -> Result<Vec<Undelivered>> {
+        Ok(outbox::undelivered(&self.inner.storage).await?)
+    }
+
+    /// Hands an undelivered call over again, after all that wait, and says whether there was one of
+    /// this number.
+    ///
+    /// # Errors
+    ///
+    /// When no call that takes `&mut self` is running, or the store cannot be read.
+    pub async fn revive_undelivered(&self, number: u64) -> Result<bool> {
+        self.bury(number, true).await
+    }
+
+    /// Deletes an undelivered call, and says whether there was one of this number.
+    ///
+    /// # Errors
+    ///
+    /// When no call that takes `&mut self` is running, or the store cannot be read.
+    pub async fn forget_undelivered(&self, number: u64) -> Result<bool> {
+        self.bury(number, false).await
+    }
+
+    async fn bury(&self, number: u64, revive: bool) -> Result<bool> {
+        let storage = &self.inner.storage;
+        let Some(batch) = outbox::bury(storage, self.now(), number, revive).await? else {
+            return Ok(false);
+        };
+        storage.write_own(batch)?;
+        Ok(true)
+    }
+
     /// The alarm that was given up after its last try, if one was and none has been set since.
     ///
     /// # Errors
@@ -283,6 +391,11 @@ impl Context {
         })
     }
 }
+
+/// What the log gets to see of what was handed to `after_commit`.
+#[derive(Debug, thiserror::Error)]
+#[error("{0} calls were handed over where one is due")]
+struct NotOneCall(usize);
 
 #[derive(Debug, thiserror::Error)]
 #[error(

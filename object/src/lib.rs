@@ -13,8 +13,10 @@ mod durable_object;
 mod error;
 mod handlers;
 mod idempotency;
+mod later;
 mod namespace;
 mod object_type;
+mod outbox;
 mod sockets;
 mod state;
 mod storage;
@@ -33,8 +35,10 @@ pub use dokit_macros::durable_object;
 pub use durable_object::DurableObject;
 pub use error::{Error, Result};
 pub use handlers::Handlers;
+pub use later::Later;
 pub use namespace::{Namespace, Router, Stub};
 pub use object_type::{InvalidNamespace, ObjectType};
+pub use outbox::{Delivered, Delivery, Undelivered};
 pub use sockets::{
     AutoResponse, Broadcast, Close, Connection, Message, Outgoing, SocketAction, SocketActions,
     SocketCall, SocketEvent, SocketId, SocketLimits, Sockets, Switchboard, WebSocket,

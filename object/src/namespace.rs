@@ -6,7 +6,7 @@ use dokit_client::{
 };
 use dokit_storage::{MaybeSend, MaybeSync};
 
-use crate::{BoxFuture, address::check_name, call::to_call_reply, error_response};
+use crate::{BoxFuture, address::check_name, call::to_call_reply, error_response, outbox::Target};
 
 /// An engine's way to its objects, whoever calls: a handler of another object, the host's own
 /// program, or the gateway.
@@ -137,6 +137,17 @@ impl Stub {
     #[must_use]
     pub fn id(&self) -> &ObjectId {
         &self.id
+    }
+
+    /// Where a call of it goes.
+    pub(crate) fn target(&self) -> Result<Target<'_>, ErrorReply> {
+        match &self.refused {
+            Some(refused) => Err(refused.clone()),
+            None => Ok(Target {
+                namespace: self.namespace.name,
+                id: &self.id,
+            }),
+        }
     }
 }
 

@@ -13,6 +13,17 @@ use crate::{Error, Result, Storage};
 /// The key that a typed state is stored under.
 pub(crate) const KEY: &str = "state";
 
+/// What a state begins with.
+trait Initial<T>: MaybeSend + MaybeSync {
+    fn make(&self) -> T;
+}
+
+impl<T, F: Fn() -> T + MaybeSend + MaybeSync> Initial<T> for F {
+    fn make(&self) -> T {
+        self()
+    }
+}
+
 /// What of `T` may not be stored.
 type Check<T> = fn(&T) -> std::result::Result<(), String>;
 
@@ -75,8 +86,8 @@ type Check<T> = fn(&T) -> std::result::Result<(), String>;
 ///   store the state: [`save`](Self::save) first.
 /// - The value that a first wake begins with is stored by the first call that takes `&mut self` and
 ///   succeeds. Until then each wake makes it anew, and an object that was only read leaves nothing.
-/// - A call that deletes everything deletes the state too, unless it changes it after that. The next
-///   call finds the object woken anew.
+/// - A call that deletes everything deletes the state too, unless it changes it after that: the next
+///   call finds it as it begins.
 ///
 /// Changes are seen through `&mut`: a cell or a lock in `T` that is changed through `&` is not stored.
 ///
@@ -88,6 +99,7 @@ type Check<T> = fn(&T) -> std::result::Result<(), String>;
 /// ([`Limits`](dokit_storage::Limits)): a larger state fails the call with `value_too_large`.
 pub struct State<T> {
     value: T,
+    initial: Box<dyn Initial<T>>,
     check: Option<Check<T>>,
     storage: Storage,
     /// The JSON text in the storage; none where there is none yet.
@@ -117,7 +129,7 @@ impl<T: Serialize> State<T> {
         if self.stored.as_ref() != Some(&text) {
             let mut batch = Batch::new();
             batch.put(KEY, &*text);
-            self.storage.write_state(batch)?;
+            self.storage.write_own(batch)?;
             self.stored = Some(text);
         }
         self.touched = false;
@@ -165,21 +177,20 @@ impl<T: fmt::Debug> fmt::Debug for State<T> {
 /// | the value to begin with | none: it is given |
 /// | [`check`](Self::check), or `validate` with the feature `garde` | every value may be stored |
 #[must_use = "nothing is loaded before `load`"]
-pub struct StateLoader<T, F> {
+pub struct StateLoader<T> {
     storage: Storage,
-    initial: F,
+    initial: Box<dyn Initial<T>>,
     check: Option<Check<T>>,
 }
 
-impl<T, F> StateLoader<T, F>
-where
-    T: Serialize + DeserializeOwned,
-    F: FnOnce() -> T,
-{
-    pub(crate) fn new(storage: Storage, initial: F) -> Self {
+impl<T: Serialize + DeserializeOwned> StateLoader<T> {
+    pub(crate) fn new(
+        storage: Storage,
+        initial: impl Fn() -> T + MaybeSend + MaybeSync + 'static,
+    ) -> Self {
         Self {
             storage,
-            initial,
+            initial: Box::new(initial),
             check: None,
         }
     }
@@ -234,10 +245,11 @@ where
                 }
                 value
             }
-            None => initial(),
+            None => initial.make(),
         };
         Ok(State {
             value,
+            initial,
             check,
             storage,
             stored: stored.map(String::into_boxed_str),
@@ -247,7 +259,7 @@ where
     }
 }
 
-impl<T, F> fmt::Debug for StateLoader<T, F> {
+impl<T> fmt::Debug for StateLoader<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("StateLoader").finish_non_exhaustive()
     }
@@ -264,47 +276,35 @@ pub trait SavedState: sealed::Settle {}
 impl<T: Serialize + MaybeSend + MaybeSync + 'static> SavedState for State<T> {}
 
 mod sealed {
-    use super::{Result, Serialize, Settled, State};
+    use super::{Result, Serialize, State};
 
     #[expect(unnameable_types, reason = "only a `State` is a saved state")]
     pub trait Settle {
         /// Stores the state where it was touched, or, with `first`, never stored.
-        fn settle(&mut self, first: bool) -> Result<Settled>;
+        fn settle(&mut self, first: bool) -> Result<()>;
     }
 
     impl<T: Serialize> Settle for State<T> {
-        fn settle(&mut self, first: bool) -> Result<Settled> {
+        fn settle(&mut self, first: bool) -> Result<()> {
             if self.storage.wipes() != self.wipes {
-                return Ok(Settled::Deleted);
-            }
-            if self.touched || (first && self.stored.is_none()) {
+                // It was deleted with everything else, and not changed since.
+                self.notice_wipe();
+                self.value = self.initial.make();
+                self.touched = false;
+            } else if self.touched || (first && self.stored.is_none()) {
                 self.save()?;
             }
-            Ok(Settled::Stored)
+            Ok(())
         }
     }
 }
 
-/// How a call left the state.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[expect(unnameable_types, reason = "what a sealed method gives")]
-pub enum Settled {
-    /// What is in memory is what is stored.
-    Stored,
-    /// It was deleted, with everything else, and not changed since.
-    Deleted,
-}
-
 /// What the log gets to see of an object that keeps its state from being stored.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Misplaced {
-    #[error(
-        "the object loads a state and names no field that holds it: write `#[durable_object(state = field)]`"
-    )]
-    Unnamed,
-    #[error("`new` deletes everything after it has loaded the state: load it after that")]
-    DeletedInNew,
-}
+#[error(
+    "the object loads a state and names no field that holds it: write `#[durable_object(state = field)]`"
+)]
+pub(crate) struct Unnamed;
 
 #[derive(Debug, thiserror::Error)]
 #[error("the object loads its state twice, the second time as {0}: it has one")]

@@ -5,10 +5,10 @@ use dokit_storage::{
     sql::Sql,
 };
 
-use crate::{BoxFuture, alarm, idempotency, state};
+use crate::{BoxFuture, alarm, idempotency, outbox, state};
 
 /// What keys of the engine's own begin with.
-const RESERVED: [&str; 2] = [alarm::RECORD, idempotency::PREFIX];
+const RESERVED: [&str; 3] = [alarm::RECORD, idempotency::PREFIX, outbox::PREFIX];
 
 /// An object's storage, as its methods see it.
 ///
@@ -43,6 +43,8 @@ struct CallState {
     wipes: u64,
     /// Whether the object has a typed state, whose key is then nobody else's to write.
     has_state: bool,
+    /// Whether the object has an outbox, once that was asked.
+    has_outbox: Option<bool>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -77,6 +79,7 @@ impl Storage {
                     committing: false,
                     wipes: 0,
                     has_state: false,
+                    has_outbox: None,
                 }),
             }),
         }
@@ -112,7 +115,7 @@ impl Storage {
 
     /// Makes durable what the running call has written so far.
     pub(crate) async fn commit_now(&self) -> Result<()> {
-        let (batch, writing) = {
+        let (mut batch, writing) = {
             let mut call = self.call();
             if call.failed.is_some() || call.committing {
                 return Err(Error::Refused {
@@ -139,7 +142,11 @@ impl Storage {
         }
         // Until it is known to be durable it may not be: the call may stop waiting for it.
         self.call().committing = true;
-        let committed = self.shared.below.0.commit(batch).await;
+        let committed = async {
+            self.seal(&mut batch).await?;
+            self.shared.below.0.commit(batch).await
+        };
+        let committed = committed.await;
         let mut call = self.call();
         call.committing = false;
         call.failed = committed.as_ref().err().map(|error| {
@@ -184,10 +191,32 @@ impl Storage {
         self.call().has_state
     }
 
-    /// Adds the typed state to the writes of the running call.
-    pub(crate) fn write_state(&self, batch: Batch) -> Result<()> {
+    /// Adds writes of the engine's own that the running call asked for.
+    pub(crate) fn write_own(&self, batch: Batch) -> Result<()> {
         self.call().check_writing()?;
         self.add(batch)
+    }
+
+    /// Makes the engine's alarm of the user's in what a call has written.
+    pub(crate) async fn seal(&self, batch: &mut Batch) -> Result<()> {
+        if outbox::is_plain(batch)
+            && (batch.alarm() == AlarmChange::Keep || !self.has_outbox().await?)
+        {
+            return Ok(());
+        }
+        self.call().has_outbox = Some(true);
+        outbox::seal(&self.shared.below, batch).await
+    }
+
+    /// Whether the object has an outbox on disk, which then says what the user's alarm is.
+    async fn has_outbox(&self) -> Result<bool> {
+        let known = self.call().has_outbox;
+        if let Some(known) = known {
+            return Ok(known);
+        }
+        let there = outbox::is_there(&self.shared.below).await?;
+        self.call().has_outbox = Some(there);
+        Ok(there)
     }
 
     /// Whether the store's alarm is the one that is being handled.
@@ -228,7 +257,12 @@ impl Store for Storage {
         if written.alarm() == AlarmChange::Keep && self.alarm_is_taken() {
             return Ok(None);
         }
-        written.alarm_over(&self.shared.below).await
+        match written.alarm() {
+            AlarmChange::Keep if self.has_outbox().await? => {
+                outbox::user_alarm(&self.shared.below).await
+            }
+            _ => written.alarm_over(&self.shared.below).await,
+        }
     }
 
     async fn commit(&mut self, mut batch: Batch) -> Result<()> {
@@ -237,7 +271,7 @@ impl Store for Storage {
         if batch.writes().any(|(key, _)| reserved(key)) {
             return Err(Error::Refused {
                 operation: "write",
-                reason: "keys that begin with `__alarm_failure` or `__idempotency` are the engine's own",
+                reason: "keys that begin with `__alarm_failure`, `__idempotency` or `__outbox` are the engine's own",
             });
         }
         if matches!(batch.alarm(), AlarmChange::Set(_)) && !self.shared.alarm_handler {

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, pin::pin, rc::Rc, sync::Arc, time::Duratio
 
 use dokit_client::{Access, ErrorReply, ObjectId, PAYLOAD_BYTES, code};
 use dokit_object::{
-    Activation, Call, Chain, Context, InvalidNamespace, ObjectType, Outcome, Response,
+    Activation, Call, Chain, Context, Delivery, InvalidNamespace, ObjectType, Outcome, Response,
     Surroundings, deadline, error_response, route,
 };
 use dokit_storage::{Batch, Store, Timestamp};
@@ -144,8 +144,18 @@ impl Object {
         let chain = Chain::default().with(self.id.clone());
         let run = chain.scope(self.run(Call::Alarm)).await;
         let undecided = self.store.end_ringing();
-        let Err(error) = run else {
-            return Ok(());
+        let error = match run {
+            Ok(mut done) => {
+                for delivery in Delivery::take(&mut done) {
+                    let delivered = delivery.run(&self.surroundings).await;
+                    // One that cannot be told is made again by the alarm.
+                    if let Err(error) = self.run(delivered).await {
+                        self.log(&error);
+                    }
+                }
+                return Ok(());
+            }
+            Err(error) => error,
         };
         self.log(&error);
         if error.code == code::COMMIT_FAILED {

@@ -7,6 +7,7 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError, TryLockError},
+    time::Duration,
 };
 
 use dokit_client::ObjectId;
@@ -21,9 +22,13 @@ const APPLICATION_ID: i64 = 0x646f_6b74;
 /// The format that this release writes. Formats it can read are 1 to this.
 const FORMAT: i64 = 1;
 
-const FILE: &str = "objects.sqlite";
+/// The file of the shared database.
+pub(crate) const FILE: &str = "objects.sqlite";
 const LOCK: &str = "lock";
 const READERS: usize = 4;
+
+/// How long a write waits for another process that has the database locked.
+pub(crate) const BUSY: Duration = Duration::from_secs(10);
 
 // `objects.alarm` is the object's alarm itself, not a copy of it: keys and alarm are in one commit.
 const TABLES: &str = "
@@ -78,6 +83,7 @@ pub(crate) struct Due {
 /// The reading side of the database.
 #[derive(Debug)]
 pub(crate) struct Database {
+    path: PathBuf,
     readers: Vec<Mutex<Connection>>,
     /// The namespaces that are served, as a JSON array: alarms of others wait for a run in which they
     /// are.
@@ -86,11 +92,18 @@ pub(crate) struct Database {
     lock: Mutex<Option<File>>,
 }
 
-/// Opens the database of a data folder, made where there is none, and the connection that writes.
+/// The connections of those who change the database.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    pub(crate) writer: Connection,
+    pub(crate) checkpoints: Connection,
+}
+
+/// Opens the database of a data folder, made where there is none.
 pub(crate) fn open<'n>(
     folder: &Path,
     namespaces: impl Iterator<Item = &'n str>,
-) -> Result<(Database, Connection), StartError> {
+) -> Result<(Database, Connections), StartError> {
     let unusable = |source| StartError::DataFolder {
         path: folder.to_owned(),
         source,
@@ -105,13 +118,16 @@ pub(crate) fn open<'n>(
     })?;
     let path = folder.join(FILE);
     let writer = open_writer(&path)?;
+    let unreadable = |error| unreadable(&path, &error);
+    let checkpoints = open_connection(&path).map_err(unreadable)?;
     let readers = (0..READERS)
         .map(|_| open_reader(&path).map(Mutex::new))
         .collect::<rusqlite::Result<_>>()
-        .map_err(|error| unreadable(&path, &error))?;
+        .map_err(unreadable)?;
     // Namespaces are letters, digits and hyphens: they need no escapes.
     let served: Vec<String> = namespaces.map(|name| format!("\"{name}\"")).collect();
     let database = Database {
+        path: path.clone(),
         readers,
         served: format!("[{}]", served.join(",")),
         lock: Mutex::new(Some(lock)),
@@ -119,7 +135,11 @@ pub(crate) fn open<'n>(
     database
         .warn_of_alarms_not_served()
         .map_err(|source| StartError::Database { path, source })?;
-    Ok((database, writer))
+    let connections = Connections {
+        writer,
+        checkpoints,
+    };
+    Ok((database, connections))
 }
 
 fn open_writer(path: &Path) -> Result<Connection, StartError> {
@@ -167,9 +187,14 @@ fn open_writer(path: &Path) -> Result<Connection, StartError> {
 }
 
 fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = open_connection(path)?;
+    connection.execute_batch("PRAGMA query_only = ON")?;
+    Ok(connection)
+}
+
+fn open_connection(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     prepare(&connection)?;
-    connection.execute_batch("PRAGMA query_only = ON")?;
     Ok(connection)
 }
 
@@ -182,11 +207,13 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
             format!("its file system cannot hold a write-ahead log (journal mode {mode})").into(),
         ));
     }
-    // FULL: a commit returns only after its WAL frames are synced.
+    connection.busy_timeout(BUSY)?;
+    // FULL: a commit returns only after its WAL frames are synced. Checkpoints are made beside the writer.
+    // A log that has grown beyond its limit is cut when it begins anew.
     connection.execute_batch(
         "PRAGMA synchronous = FULL;
-         PRAGMA wal_autocheckpoint = 4000;
-         PRAGMA busy_timeout = 10000;
+         PRAGMA wal_autocheckpoint = 0;
+         PRAGMA journal_size_limit = 67108864;
          PRAGMA cache_size = -16000;",
     )
 }
@@ -314,6 +341,11 @@ impl Database {
         Ok(())
     }
 
+    /// Another connection that reads, for what takes long.
+    pub(crate) fn connect(&self) -> rusqlite::Result<Connection> {
+        open_reader(&self.path)
+    }
+
     /// Lets another host have the data folder. Nothing is written after this.
     pub(crate) fn unlock(&self) {
         let mut lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
@@ -407,7 +439,25 @@ pub(crate) fn apply(
 
 #[cfg(test)]
 mod tests {
+    use tempfile::tempdir;
+
     use super::*;
+
+    /// A killed process does not show whether a commit was synced, so no crash test would notice.
+    #[test]
+    fn a_commit_is_synced_before_it_returns() {
+        let data = tempdir().unwrap();
+        let (_database, connections) = open(data.path(), std::iter::empty()).unwrap();
+        // Checkpoints too: the log may begin anew only when the database has what was in it.
+        for connection in [connections.writer, connections.checkpoints] {
+            let pragma = |name| {
+                let value = |row: &Row<'_>| row.get::<_, rusqlite::types::Value>(0);
+                connection.pragma_query_value(None, name, value).unwrap()
+            };
+            assert_eq!(pragma("journal_mode"), "wal".to_owned().into());
+            assert_eq!(pragma("synchronous"), 2.into(), "FULL");
+        }
+    }
 
     #[test]
     fn what_is_asked_of_alarms_passes_over_the_objects_that_have_none() {

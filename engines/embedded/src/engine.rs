@@ -6,31 +6,38 @@ use std::{
     fmt,
     path::Path,
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
-    thread::JoinHandle,
     time::Duration,
 };
 
 use dokit_client::{CallReply, CallRequest, ErrorReply, ObjectId, TransportError};
 use dokit_object::{
     Address, BoxFuture, Call, Chain, Clock, ObjectType, Request, Response, Router, SocketCall,
-    SocketLimits, Surroundings, Switchboard, deadline, error_response, route, to_call_reply,
+    SocketEvent, SocketLimits, Surroundings, Switchboard, deadline, error_response, route,
+    to_call_reply,
 };
-use dokit_storage::Limits;
-use tokio::{runtime::Handle, sync::oneshot, task::AbortHandle};
+use dokit_storage::{Batch, Limits};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, oneshot},
+    task::AbortHandle,
+};
 
 use crate::{
+    care::{Existing, Import},
+    checkpoint::Log,
+    connection::Patience,
     database::{self, Database},
+    doors::Doors,
     error::{DatabaseError, StartError},
+    load::{Load, Place},
     resident::{Deadline, Envelope, Message, Refused, Resident},
     residents::Residents,
     scheduler::{self, Scheduler},
+    serving::Serving,
     sockets::{self, Peers},
     store::{ObjectStore, Shared},
-    writer::Writer,
+    writer::{Writer, Writing},
 };
-
-/// How long a shutdown waits for calls that run.
-pub(crate) const DRAIN: Duration = Duration::from_secs(10);
 
 /// What a builder has gathered.
 pub(crate) struct Settings {
@@ -44,6 +51,12 @@ pub(crate) struct Settings {
     pub(crate) sockets: SocketLimits,
     pub(crate) message_limit: usize,
     pub(crate) ping_after: Duration,
+    pub(crate) doors: Doors,
+    pub(crate) connections: usize,
+    pub(crate) patience: Patience,
+    pub(crate) waiting_calls: usize,
+    pub(crate) waiting_bytes: usize,
+    pub(crate) drain: Duration,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -52,7 +65,7 @@ pub(crate) struct Engine {
     own: Weak<Self>,
     types: BTreeMap<&'static str, ObjectType>,
     store: Arc<Shared>,
-    writing: Mutex<Option<JoinHandle<()>>>,
+    writing: Mutex<Option<Writing>>,
     scheduler: Scheduler,
     residents: Arc<Residents>,
     switchboard: Switchboard,
@@ -62,6 +75,8 @@ pub(crate) struct Engine {
     /// Held by the one shutdown that there is.
     shutdown: tokio::sync::Mutex<()>,
     settings: Settings,
+    load: Arc<Load>,
+    serving: Serving,
     runtime: Handle,
     surroundings: Surroundings,
 }
@@ -72,17 +87,22 @@ impl Engine {
         types: BTreeMap<&'static str, ObjectType>,
         mut settings: Settings,
     ) -> Result<Arc<Self>, StartError> {
-        let (database, connection) = database::open(data, types.keys().copied())?;
+        let (database, connections) = database::open(data, types.keys().copied())?;
         let scheduler = Scheduler::default();
         let alarm_set = scheduler.clone();
-        let (writer, writing) = Writer::start(connection, move |at| alarm_set.set(at));
+        let runtime = Handle::current();
+        // Beside a caller that waits for the disk another thread has to serve the others.
+        let callers_write = runtime.metrics().num_workers() > 1;
+        let (writer, writing) =
+            Writer::start(connections, Log::default(), callers_write, move |at| {
+                alarm_set.set(at)
+            });
         let store = Shared {
             database,
             writer,
             limits: settings.limits,
         };
         let residents = Residents::new(settings.sleep_after, settings.awake_limit);
-        let runtime = Handle::current();
         let engine = Arc::new_cyclic(|own| {
             let (engine, tasks) = (Weak::clone(own), runtime.clone());
             let now = settings.clock.now();
@@ -105,6 +125,12 @@ impl Engine {
                 peers: Peers::default(),
                 tasks: OnceLock::new(),
                 shutdown: tokio::sync::Mutex::new(()),
+                load: Arc::new(Load::new(settings.waiting_calls, settings.waiting_bytes)),
+                serving: Serving {
+                    patience: settings.patience,
+                    connections: Arc::new(Semaphore::new(settings.connections)),
+                    drain: settings.drain,
+                },
                 settings,
                 runtime,
                 surroundings,
@@ -142,6 +168,22 @@ impl Engine {
 
     pub(crate) fn body_limit(&self) -> usize {
         self.settings.body_limit
+    }
+
+    pub(crate) fn load(&self) -> &Arc<Load> {
+        &self.load
+    }
+
+    pub(crate) fn doors(&self) -> &Doors {
+        &self.settings.doors
+    }
+
+    pub(crate) fn serving(&self) -> &Serving {
+        &self.serving
+    }
+
+    pub(crate) fn limits(&self) -> Limits {
+        self.settings.limits
     }
 
     pub(crate) fn database(&self) -> &Database {
@@ -193,21 +235,22 @@ impl Engine {
     }
 
     /// Answers a request of the gateway.
-    pub(crate) async fn request(&self, request: Request) -> Response {
-        let answer = match self.accept(request) {
+    pub(crate) async fn request(&self, request: Request, place: Place) -> Response {
+        let answer = match self.accept(request, place) {
             Ok(answer) => answer.await,
             Err(refused) => Err(refused),
         };
         answer.unwrap_or_else(|error| error_response(&error))
     }
 
-    fn accept(&self, request: Request) -> Result<Answer, ErrorReply> {
+    fn accept(&self, request: Request, place: Place) -> Result<Answer, ErrorReply> {
         let router = &*self.surroundings.router;
         let address = Address::parse(request.uri().path(), self.types.values(), router)?;
         let object_type = self.types[address.namespace];
         let deadline = self.deadline(deadline(&request)?);
         let call = route(&object_type, &address.path, request)?;
-        self.submit(object_type, &address.id, call, deadline, Chain::default())
+        let chain = Chain::default();
+        self.submit(object_type, &address.id, call, deadline, chain, place)
     }
 
     /// Accepts a call of a method that comes from inside the process.
@@ -218,13 +261,19 @@ impl Engine {
         request: CallRequest,
         chain: Chain,
     ) -> Result<Answer, ErrorReply> {
-        let Some(object_type) = self.object_type(namespace) else {
-            let known: Vec<&str> = self.types.keys().copied().collect();
-            return Err(ErrorReply::namespace_not_found(namespace, &known));
-        };
+        let mut place = self.load().enter()?;
+        place.bring(request.arguments.len())?;
+        let object_type = self.known_type(namespace)?;
         let deadline = self.deadline(request.deadline);
         let call = object_type.call(request)?;
-        self.submit(object_type, id, call, deadline, chain)
+        self.submit(object_type, id, call, deadline, chain, place)
+    }
+
+    fn known_type(&self, namespace: &str) -> Result<ObjectType, ErrorReply> {
+        self.object_type(namespace).ok_or_else(|| {
+            let known: Vec<&str> = self.types.keys().copied().collect();
+            ErrorReply::namespace_not_found(namespace, &known)
+        })
     }
 
     /// Accepts an event of a socket.
@@ -234,12 +283,14 @@ impl Engine {
         id: &ObjectId,
         call: SocketCall,
     ) -> Result<Answer, ErrorReply> {
-        let Some(object_type) = self.object_type(namespace) else {
-            return Err(ErrorReply::namespace_not_found(namespace, &[]));
-        };
+        let mut place = self.load().enter()?;
+        if let SocketEvent::Message(message) = &call.event {
+            place.bring(message.as_bytes().len())?;
+        }
+        let object_type = self.known_type(namespace)?;
         let deadline = self.patience();
         let call = Call::Socket(call);
-        self.submit(object_type, id, call, deadline, Chain::default())
+        self.submit(object_type, id, call, deadline, Chain::default(), place)
     }
 
     fn deadline(&self, asked: Option<Duration>) -> Duration {
@@ -256,32 +307,67 @@ impl Engine {
         call: Call,
         deadline: Duration,
         chain: Chain,
+        place: Place,
     ) -> Result<Answer, ErrorReply> {
         if chain.contains(id) {
             return Err(ErrorReply::reentrant_call());
         }
         let (reply, answer) = oneshot::channel();
         let deadline = Deadline::after(deadline);
-        let mut message = Message::Call(Box::new(Envelope {
+        let message = Message::Call(Box::new(Envelope {
             id: id.clone(),
             call,
             deadline,
             chain,
             reply,
+            _place: place,
         }));
+        self.tell(object_type, id, message)?;
+        Ok(Answer { deadline, answer })
+    }
+
+    /// Puts a message into the queue of its object.
+    fn tell(
+        &self,
+        object_type: ObjectType,
+        id: &ObjectId,
+        mut message: Message,
+    ) -> Result<(), ErrorReply> {
         loop {
             let make = || Resident::new(self.own(), object_type, id.clone());
-            let place = self
+            let resident = self
                 .residents
                 .place((object_type.namespace(), *id.as_bytes()), make);
-            let place = place.ok_or_else(ErrorReply::shutting_down)?;
-            match place.tell(message, &self.runtime) {
-                Ok(()) => return Ok(Answer { deadline, answer }),
+            let resident = resident.ok_or_else(ErrorReply::shutting_down)?;
+            match resident.tell(message, &self.runtime) {
+                Ok(()) => return Ok(()),
                 Err(Refused::Full) => return Err(ErrorReply::overloaded()),
                 // It has just left: then there is another place.
                 Err(Refused::Closed(returned)) => message = returned,
             }
         }
+    }
+
+    /// Stores what was exported, between two calls of the object. False where it has something stored
+    /// that is not to be replaced.
+    pub(crate) async fn import(
+        &self,
+        namespace: &'static str,
+        id: &ObjectId,
+        batch: Batch,
+        existing: Existing,
+    ) -> Result<bool, ErrorReply> {
+        let object_type = self.known_type(namespace)?;
+        let (done, imported) = oneshot::channel();
+        let import = Import {
+            batch,
+            existing,
+            done,
+        };
+        self.tell(object_type, id, Message::Import(Box::new(import)))?;
+        let imported = imported.await;
+        // Given up, by a shutdown that took too long.
+        imported.unwrap_or_else(|_| Err(ErrorReply::object_reset()))
     }
 
     pub(crate) async fn alarms_settled(&self) {
@@ -295,7 +381,7 @@ impl Engine {
         }
     }
 
-    pub(crate) async fn shutdown(&self) {
+    pub(crate) async fn shutdown(&self, grace: Duration) {
         // A second one waits for the first.
         let _only = self.shutdown.lock().await;
         self.stop_tasks();
@@ -305,8 +391,8 @@ impl Engine {
                 resident.finished().await;
             }
         };
-        if tokio::time::timeout(DRAIN, finish).await.is_err() {
-            tracing::warn!("calls still ran after {DRAIN:?} and were given up");
+        if tokio::time::timeout(grace, finish).await.is_err() {
+            tracing::warn!("calls still ran after {grace:?} and were given up");
             residents.iter().for_each(|resident| resident.abort());
         }
         self.residents.clear();
@@ -331,8 +417,7 @@ impl Engine {
         let writing = writing.unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writing) = writing {
             self.store.writer.stop();
-            // A writer that panicked has ended too.
-            let _ = writing.join();
+            writing.join();
         }
         self.store.database.unlock();
     }

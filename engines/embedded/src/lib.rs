@@ -1,22 +1,31 @@
 #![doc = include_str!("../README.md")]
 
 mod builder;
+mod care;
+mod checkpoint;
 mod clock;
+mod connection;
 mod database;
+mod doors;
 mod engine;
 mod error;
 mod flight;
 mod gateway;
 mod host;
+mod listener;
+mod load;
 mod resident;
 mod residents;
 mod scheduler;
+mod serving;
 mod sockets;
 mod store;
 mod writer;
 
 pub use builder::Builder;
+pub use care::{BackupError, Existing, ExportError, ImportError, Listed};
 pub use clock::SystemClock;
 pub use error::{DatabaseError, StartError};
-pub use gateway::{Listener, told_to_stop};
 pub use host::Host;
+pub use listener::Listener;
+pub use serving::told_to_stop;

@@ -26,8 +26,10 @@ use tokio::{
 };
 
 use crate::{
+    care::Import,
     engine::Engine,
     flight::{Release, commit_failed},
+    load::Place,
     store::ObjectStore,
 };
 
@@ -39,6 +41,8 @@ const QUEUE: usize = 1024;
 pub(crate) enum Message {
     /// Boxed, so that a queue's room is small.
     Call(Box<Envelope>),
+    /// Store what was exported. The next call finds the object with that.
+    Import(Box<Import>),
     /// Leave memory. It is in the queue with the calls, so it comes between two of them.
     Sleep,
 }
@@ -54,6 +58,8 @@ pub(crate) struct Envelope {
     /// The objects that wait for this call.
     pub(crate) chain: Chain,
     pub(crate) reply: Reply,
+    /// Given back when the call is done.
+    pub(crate) _place: Place,
 }
 
 /// What a call is answered.
@@ -173,8 +179,8 @@ impl Resident {
         match (&message, queue.messages.back()) {
             (Message::Sleep, Some(Message::Sleep)) => return Ok(()),
             (Message::Sleep, _) => {}
-            (Message::Call(_), _) if queue.messages.len() < QUEUE => {}
-            (Message::Call(_), _) => return Err(Refused::Full),
+            (_, _) if queue.messages.len() < QUEUE => {}
+            (_, _) => return Err(Refused::Full),
         }
         queue.messages.push_back(message);
         if let Some(waker) = queue.waker.take() {
@@ -286,6 +292,10 @@ impl Resident {
                         return;
                     }
                 }
+                Message::Import(import) => {
+                    memory.reset();
+                    import.run(self.open(&mut memory)).await;
+                }
                 Message::Call(envelope) => {
                     // What the object's own code does in a destructor may panic, too.
                     let call = AssertUnwindSafe(self.call(&mut memory, *envelope));
@@ -360,23 +370,12 @@ impl Resident {
 
     /// Wakes the object, unless it is awake.
     async fn wake(&self, memory: &mut Memory) -> Result<(), ErrorReply> {
-        let store = memory.store.as_ref();
-        if store.is_some_and(|store| store.flight().has_failed()) {
-            memory.clear();
-        }
-        if memory.activation.is_some() {
+        if memory.activation.is_some() && !memory.has_failed() {
             return Ok(());
         }
+        let store = self.open(memory)?;
         let engine = self.engine.upgrade();
         let engine = engine.ok_or_else(ErrorReply::shutting_down)?;
-        let store = match &memory.store {
-            Some(store) => store.clone(),
-            None => engine
-                .open_store(self.namespace(), memory.id.clone())
-                .map_err(|error| ErrorReply::internal(&error))?,
-        };
-        memory.id = store.id().clone();
-        memory.store = Some(store.clone());
         let ctx = Context::new(
             memory.id.clone(),
             store.clone(),
@@ -389,6 +388,23 @@ impl Resident {
         store.send(writes).map_err(|error| commit_failed(&error))?;
         memory.activation = Some(activation);
         Ok(())
+    }
+
+    /// The object's store, opened unless it is open. Where a commit has failed, what is in memory goes,
+    /// and what is durable counts.
+    fn open(&self, memory: &mut Memory) -> Result<ObjectStore, ErrorReply> {
+        match &memory.store {
+            Some(store) if !memory.has_failed() => return Ok(store.clone()),
+            Some(_) => memory.clear(),
+            None => {}
+        }
+        let engine = self.engine.upgrade();
+        let engine = engine.ok_or_else(ErrorReply::shutting_down)?;
+        let store = engine.open_store(self.namespace(), memory.id.clone());
+        let store = store.map_err(|error| ErrorReply::internal(&error))?;
+        memory.id = store.id().clone();
+        memory.store = Some(store.clone());
+        Ok(store)
     }
 
     /// Runs a call alone and sends what it wrote on its way. The answer leaves when that is durable,
@@ -567,6 +583,11 @@ impl Queue {
 impl Memory {
     fn knows_less_than(&self, envelope: &Envelope) -> bool {
         self.id.name().is_none() && envelope.id.name().is_some()
+    }
+
+    fn has_failed(&self) -> bool {
+        let store = self.store.as_ref();
+        store.is_some_and(|store| store.flight().has_failed())
     }
 
     fn is_settled(&self) -> bool {

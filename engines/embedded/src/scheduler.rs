@@ -11,7 +11,7 @@ use std::{
 };
 
 use dokit_client::{ErrorReply, ObjectId};
-use dokit_object::{Call, Chain};
+use dokit_object::{Call, Chain, Delivery, ObjectType};
 use dokit_storage::Timestamp;
 use tokio::sync::{Notify, watch};
 
@@ -43,6 +43,8 @@ struct Inner {
     /// How often somebody has asked whether all is settled, and up to which of these it was.
     asked: AtomicU64,
     settled: watch::Sender<u64>,
+    /// How many deliveries are on their way.
+    deliveries: AtomicU64,
     /// Objects whose alarm runs, or has to wait because it could not be run. What is here is passed
     /// over when the database says that it is due.
     held: Mutex<HashMap<Object, Held>>,
@@ -84,7 +86,8 @@ impl Scheduler {
     }
 
     fn nothing_runs(&self) -> bool {
-        self.held(|held| !held.values().any(|held| matches!(held, Held::Running)))
+        self.inner.deliveries.load(Ordering::SeqCst) == 0
+            && self.held(|held| !held.values().any(|held| matches!(held, Held::Running)))
     }
 
     fn held<R>(&self, change: impl FnOnce(&mut HashMap<Object, Held>) -> R) -> R {
@@ -179,12 +182,14 @@ fn dispatch(engine: &Engine, scheduler: &Scheduler, now: Timestamp) -> Timestamp
             let Due { object, id, at, .. } = due;
             let id = ObjectId::from_bytes(id);
             let chain = Chain::default();
-            let answer = engine.submit(object_type, &id, Call::Alarm, DEADLINE, chain);
+            let place = engine.load().enter_always();
+            let answer = engine.submit(object_type, &id, Call::Alarm, DEADLINE, chain, place);
             let fired = Fired {
                 object,
                 at,
                 failures,
-                namespace: object_type.namespace(),
+                object_type,
+                id,
             };
             let scheduler = scheduler.clone();
             let run = fire(engine.own(), scheduler, fired, answer);
@@ -200,7 +205,8 @@ struct Fired {
     at: Timestamp,
     /// How often it could not be run before.
     failures: u32,
-    namespace: &'static str,
+    object_type: ObjectType,
+    id: ObjectId,
 }
 
 /// Waits for one alarm and lets go of it, or holds it back where it is still due.
@@ -210,17 +216,22 @@ async fn fire(
     fired: Fired,
     answer: Result<Answer, ErrorReply>,
 ) {
-    let answer = match answer {
+    let mut answer = match answer {
         Ok(answer) => answer.await,
         Err(refused) => Err(refused),
     };
     let Some(engine) = engine.upgrade() else {
         return;
     };
+    if let Ok(answer) = &mut answer {
+        for delivery in Delivery::take(answer) {
+            deliver(&engine, &scheduler, &fired, delivery);
+        }
+    }
     if let Err(error) = &answer {
         let (code, message) = (&error.code, &error.message);
         let log = error.log.as_deref().unwrap_or_default();
-        let Fired { namespace, at, .. } = fired;
+        let (namespace, at) = (fired.object_type.namespace(), fired.at);
         tracing::error!(namespace, %at, %code, log, "an alarm failed: {message}");
     }
     // A handler's failure is recorded with the next try as the object's alarm, and one that succeeded
@@ -246,4 +257,47 @@ async fn fire(
         }
     });
     scheduler.inner.changed.notify_one();
+}
+
+/// Carries calls of an object to another, and tells it what became of them. Where that cannot be told, its
+/// alarm sends them again.
+fn deliver(engine: &Engine, scheduler: &Scheduler, from: &Fired, delivery: Delivery) {
+    let surroundings = engine.surroundings();
+    let (own, object_type, id) = (engine.own(), from.object_type, from.id.clone());
+    let on_its_way = OnItsWay::new(scheduler.clone());
+    engine.runtime().spawn(async move {
+        let delivered = delivery.run(&surroundings).await;
+        let told = own.upgrade().map(|engine| {
+            let (chain, place) = (Chain::default(), engine.load().enter_always());
+            engine.submit(object_type, &id, delivered, DEADLINE, chain, place)
+        });
+        let told = match told {
+            Some(Ok(told)) => told.await,
+            Some(Err(refused)) => Err(refused),
+            None => return,
+        };
+        if let Err(error) = told {
+            let (namespace, code) = (object_type.namespace(), &error.code);
+            let log = error.log.as_deref().unwrap_or_default();
+            tracing::error!(namespace, %code, log, "a delivery is made again: {}", error.message);
+        }
+        drop(on_its_way);
+    });
+}
+
+/// Counts a delivery for as long as it is on its way.
+struct OnItsWay(Scheduler);
+
+impl OnItsWay {
+    fn new(scheduler: Scheduler) -> Self {
+        scheduler.inner.deliveries.fetch_add(1, Ordering::SeqCst);
+        Self(scheduler)
+    }
+}
+
+impl Drop for OnItsWay {
+    fn drop(&mut self) {
+        self.0.inner.deliveries.fetch_sub(1, Ordering::SeqCst);
+        self.0.inner.changed.notify_one();
+    }
 }

@@ -12,7 +12,10 @@ use dokit_object::{
     BoxFuture, Close, Connection, Message, Outgoing, Response, SocketCall, Switchboard,
     WebSocketError, error_response,
 };
-use futures_util::{SinkExt, StreamExt, future::OptionFuture};
+use futures_util::{
+    SinkExt, StreamExt,
+    future::{OptionFuture, join},
+};
 use http::{HeaderValue, header, request::Parts};
 use hyper::upgrade::{OnUpgrade, Upgraded};
 use hyper_util::rt::TokioIo;
@@ -193,8 +196,21 @@ impl Socket {
             _ => None,
         };
         let close = Box::pin(end.carry_out(&mut stream)).await;
-        // The object may take its time; the connection need not wait for it.
-        drop(stream);
+        let lingers = error.is_some();
+        // Neither waits for the other.
+        let connection = async {
+            if lingers {
+                // What the peer still sends is taken, or the system would throw our close frame away
+                // with the connection.
+                let _ = timeout(CLOSING, copy(stream.get_mut(), &mut sink())).await;
+            }
+            drop(stream);
+        };
+        Box::pin(join(connection, self.tell_last(error, close))).await;
+    }
+
+    /// Tells the object what it does not know yet.
+    async fn tell_last(&self, error: Option<WebSocketError>, close: Close) {
         if let Some(call) = error.and_then(|error| self.connection.failed(error)) {
             // The end comes whatever became of it.
             let _ = tell(&self.engine, &self.connection, call).await;
@@ -367,11 +383,7 @@ impl End {
                 let reason = error.to_string();
                 let told = async {
                     stream.close(Some(close_frame(code, &reason))).await.ok()?;
-                    let connection = stream.get_mut();
-                    connection.shutdown().await.ok()?;
-                    // What the peer still sends is taken, or the system would throw our frame away
-                    // with the connection.
-                    copy(connection, &mut sink()).await.ok()
+                    stream.get_mut().shutdown().await.ok()
                 };
                 let _ = timeout(CLOSING, told).await;
                 Close::broken(code, reason)

@@ -210,7 +210,7 @@ impl Store for Durable<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::RefCell, thread::JoinHandle};
+    use std::cell::RefCell;
 
     use dokit_conformance::store::{run_all, run_all_durable};
     use dokit_storage::Memory;
@@ -219,7 +219,7 @@ mod tests {
     use tempfile::{TempDir, tempdir};
 
     use super::*;
-    use crate::database;
+    use crate::{checkpoint::Log, database, writer::Writing};
 
     /// An open data folder.
     struct Folder {
@@ -230,7 +230,7 @@ mod tests {
 
     struct Open {
         shared: Arc<Shared>,
-        writing: JoinHandle<()>,
+        writing: Writing,
     }
 
     impl Folder {
@@ -247,11 +247,11 @@ mod tests {
         fn reopen(&self) {
             if let Some(open) = self.open.take() {
                 open.shared.writer.stop();
-                open.writing.join().unwrap();
+                open.writing.join();
             }
-            let (database, connection) =
+            let (database, connections) =
                 database::open(self.path.path(), ["test"].into_iter()).unwrap();
-            let (writer, writing) = Writer::start(connection, |_| {});
+            let (writer, writing) = Writer::start(connections, Log::default(), false, |_| {});
             let shared = Arc::new(Shared {
                 database,
                 writer,

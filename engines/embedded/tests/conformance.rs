@@ -154,7 +154,7 @@ impl SocketEngine for Embedded {
                 address
             }
         };
-        Tcp::connect(address, path)
+        Tcp::connect(address, path).map_err(|refused| *refused)
     }
 
     async fn break_disk_of(&self, _: &ObjectId) {

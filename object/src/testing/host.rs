@@ -19,9 +19,9 @@ use super::{
     socket::{self, Peers},
 };
 use crate::{
-    Activation, Address, BoxFuture, Call, Chain, Clock, Context, DurableObject, Namespace,
-    ObjectType, Outcome, Request, Response, Router, SocketLimits, Surroundings, Switchboard,
-    error_response, route, to_call_reply,
+    Activation, Address, BoxFuture, Call, Chain, Clock, Context, Delivery, DurableObject,
+    Namespace, ObjectType, Outcome, Request, Response, Router, SocketLimits, Surroundings,
+    Switchboard, error_response, route, to_call_reply,
 };
 
 /// How many alarms one [`TestHost::advance`] runs before it takes them for a loop without end.
@@ -147,7 +147,8 @@ impl TestHost {
     }
 
     /// Lets time pass, such as `"1d"` or a [`Duration`], and runs the alarms that fall due in it: each
-    /// at its own time, in their order.
+    /// at its own time, in their order. Calls that were handed to
+    /// [`Context::after_commit`](crate::Context::after_commit) are made then too.
     ///
     /// # Panics
     ///
@@ -160,7 +161,8 @@ impl TestHost {
         self.pass(by).await;
     }
 
-    /// Runs the alarms that are due now.
+    /// Runs the alarms that are due now, and makes the calls that were handed to
+    /// [`Context::after_commit`](crate::Context::after_commit).
     pub async fn settle(&self) {
         self.pass(Duration::ZERO).await;
     }
@@ -186,7 +188,14 @@ impl TestHost {
             let run = Chain::default()
                 .with(id)
                 .scope(self.shared.run(&slot, Call::Alarm));
-            let answer = run.await;
+            let mut answer = run.await;
+            if let Ok(answer) = &mut answer {
+                for delivery in Delivery::take(answer) {
+                    let delivered = delivery.run(&self.shared.surroundings()).await;
+                    // One that cannot be noted is made again, as after a crash.
+                    let _ = self.shared.run(&slot, delivered).await;
+                }
+            }
             held.remove(&key);
             if answer.is_err() && slot.disk.alarm().await.ok() == before {
                 let wait = Duration::from_secs(1 << failures.min(10));
@@ -345,6 +354,13 @@ impl Shared {
         reply
     }
 
+    fn surroundings(&self) -> Surroundings {
+        let mut surroundings =
+            Surroundings::new(Arc::new(self.clock.clone()), Arc::clone(&self.router));
+        surroundings.variables = Arc::new(lock(&self.variables).clone());
+        surroundings
+    }
+
     async fn awake<'s>(
         &self,
         slot: &'s Slot,
@@ -362,15 +378,12 @@ impl Shared {
     }
 
     async fn wake(&self, slot: &Slot) -> Result<Activation, ErrorReply> {
-        let mut surroundings =
-            Surroundings::new(Arc::new(self.clock.clone()), Arc::clone(&self.router));
-        surroundings.variables = Arc::new(lock(&self.variables).clone());
         let alarm_handler = slot.object_type.handlers().alarm;
         let ctx = Context::new(
             lock(&slot.id).clone(),
             slot.disk.clone(),
             alarm_handler,
-            surroundings,
+            self.surroundings(),
         );
         let ctx = self.switchboard.connect(ctx, &slot.object_type);
         let (activation, writes) = slot.object_type.wake(ctx).await?;

@@ -107,7 +107,7 @@ pub(crate) async fn serve(orders: &Orders) -> Result<(), Box<dyn Error>> {
             }
         }
     };
-    listener.serve(stop).await?;
+    listener.serve(stop).await;
     host.shutdown().await;
     Ok(())
 }

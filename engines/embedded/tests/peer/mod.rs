@@ -23,7 +23,7 @@ pub(crate) struct Tcp {
 
 impl Tcp {
     /// Opens a socket at a path, or gives the answer that refused it.
-    pub(crate) fn connect(address: SocketAddr, path: &str) -> Result<Self, Response> {
+    pub(crate) fn connect(address: SocketAddr, path: &str) -> Result<Self, Box<Response>> {
         let mut stream = TcpStream::connect(address).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         stream.set_write_timeout(Some(PATIENCE)).unwrap();
@@ -59,7 +59,7 @@ impl Tcp {
         let mut body = vec![0; length.parse().unwrap()];
         stream.read_exact(&mut body).unwrap();
         *response.body_mut() = body.into();
-        Err(response)
+        Err(Box::new(response))
     }
 
     pub(crate) fn send(&mut self, message: impl Into<Message>) {

@@ -1,0 +1,209 @@
+use std::{io, io::BufRead};
+
+use dokit_client::{ErrorReply, ObjectId};
+use dokit_object::{DurableObject, Error};
+use dokit_storage::{Batch, KeyRange, Limits, Store, Timestamp};
+use tokio::sync::oneshot;
+
+use super::line::{FORMAT, Line};
+use crate::{Host, database::Database, store::ObjectStore};
+
+/// What becomes of what the object has stored already.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Existing {
+    /// An object that has something stored is left as it is.
+    Refuse,
+    /// It is deleted, in the commit that writes what is imported.
+    Replace,
+}
+
+/// Why nothing was imported. The object is as it was.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ImportError {
+    /// What is read from failed.
+    #[error("read line {line} of the export")]
+    Read {
+        /// Which line, from 1.
+        line: u64,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A line that does not belong into an export at this place.
+    #[error("line {line} of the export: {reason}")]
+    Malformed {
+        /// Which line, from 1.
+        line: u64,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The export is of a newer format.
+    #[error("the export has format {found}; this release reads up to {supported}")]
+    NewerFormat {
+        /// Its format.
+        found: u32,
+        /// The newest this release reads.
+        supported: u32,
+    },
+    /// The export is of an object of another type.
+    #[error("the export is of an object of {found:?}, not of {expected:?}")]
+    OtherNamespace {
+        /// Its namespace.
+        found: String,
+        /// The one of the type it was to be imported as.
+        expected: &'static str,
+    },
+    /// The export has no last line: it was cut short.
+    #[error("the export ends without its last line")]
+    CutShort,
+    /// The object has something stored, and it was not said to replace that.
+    #[error("object {id} of {namespace:?} has something stored already")]
+    NotEmpty {
+        /// The namespace.
+        namespace: &'static str,
+        /// The object.
+        id: ObjectId,
+    },
+    /// The object could not be asked, or could not make it durable.
+    #[error("store what was exported")]
+    Store(
+        /// What a call would have been answered.
+        #[source]
+        Box<Error>,
+    ),
+}
+
+impl Host {
+    /// Stores what [`export`](Self::export) has written as the object of this id, which may be another
+    /// than the one that was exported: all of it in one commit, between two calls of that object. When
+    /// it returns, it is durable, and the object's next call wakes it with that.
+    ///
+    /// The whole export is read into memory. The host's limits on keys and values hold here, too.
+    ///
+    /// # Errors
+    ///
+    /// [`ImportError`].
+    pub async fn import<T: DurableObject, R: BufRead + Send + 'static>(
+        &self,
+        id: &ObjectId,
+        existing: Existing,
+        from: R,
+    ) -> Result<(), ImportError> {
+        let namespace = T::NAMESPACE;
+        let limits = self.engine().limits();
+        let parse = move |_: &Database| parse(namespace, limits, from);
+        let batch = self.blocking(parse).await?;
+        match self.engine().import(namespace, id, batch, existing).await {
+            Ok(true) => Ok(()),
+            Ok(false) => Err(ImportError::NotEmpty {
+                namespace,
+                id: id.clone(),
+            }),
+            Err(reply) => Err(ImportError::Store(Box::new(reply.into()))),
+        }
+    }
+}
+
+/// An import on its way to its object.
+#[derive(Debug)]
+pub(crate) struct Import {
+    pub(crate) batch: Batch,
+    pub(crate) existing: Existing,
+    /// Told whether there was room for it.
+    pub(crate) done: oneshot::Sender<Result<bool, ErrorReply>>,
+}
+
+impl Import {
+    /// Nothing else of the object runs meanwhile.
+    pub(crate) async fn run(self, store: Result<ObjectStore, ErrorReply>) {
+        let imported = match store {
+            Ok(mut store) => {
+                let written = write(&mut store, self.batch, self.existing).await;
+                written.map_err(|error| Error::from(error).into_reply())
+            }
+            Err(error) => Err(error),
+        };
+        // Who asked may have gone; it has happened all the same.
+        let _ = self.done.send(imported);
+    }
+}
+
+async fn write(
+    store: &mut ObjectStore,
+    batch: Batch,
+    existing: Existing,
+) -> dokit_storage::Result<bool> {
+    if existing == Existing::Refuse {
+        let mut any = KeyRange::default();
+        any.limit = Some(1);
+        if !store.list(&any).await?.is_empty() || store.alarm().await?.is_some() {
+            return Ok(false);
+        }
+    }
+    store.commit(batch).await?;
+    Ok(true)
+}
+
+/// Reads an export into the batch that makes any object what was exported.
+pub(crate) fn parse(
+    namespace: &'static str,
+    limits: Limits,
+    from: impl BufRead,
+) -> Result<Batch, ImportError> {
+    let mut batch = Batch::new();
+    batch.delete_all();
+    let mut read = 0;
+    let mut whole = false;
+    for text in from.lines() {
+        let line = read + 1;
+        let malformed = |reason: String| ImportError::Malformed { line, reason };
+        let text = text.map_err(|source| ImportError::Read { line, source })?;
+        if whole {
+            return Err(malformed("the export has ended before it".to_owned()));
+        }
+        let parsed = serde_json::from_str(&text).map_err(|error| malformed(error.to_string()))?;
+        let repeated = |key: &str| malformed(format!("key {key:?} comes a second time"));
+        let mut one = Batch::new();
+        match parsed {
+            Line::Object(header) if read == 0 => {
+                if header.format > FORMAT {
+                    return Err(ImportError::NewerFormat {
+                        found: header.format,
+                        supported: FORMAT,
+                    });
+                }
+                if header.namespace != namespace {
+                    return Err(ImportError::OtherNamespace {
+                        found: header.namespace.into_owned(),
+                        expected: namespace,
+                    });
+                }
+            }
+            _ if read == 0 => return Err(malformed("an export begins with its object".to_owned())),
+            Line::Object(_) => return Err(malformed("a second object".to_owned())),
+            Line::Entry { key, .. } | Line::Text { key, .. }
+                if matches!(batch.written(&key), Some(Some(_))) =>
+            {
+                return Err(repeated(&key));
+            }
+            Line::Entry { key, value } => one.put(key, value.get()),
+            Line::Text { key, value } => one.put(key, value),
+            Line::Alarm(at) => one.set_alarm(Timestamp::from_millis(at)),
+            Line::End { lines } if lines == read => whole = true,
+            Line::End { lines } => {
+                return Err(malformed(format!(
+                    "it says that {lines} lines came before it, but {read} did"
+                )));
+            }
+        }
+        let checked = limits.check(&one);
+        checked.map_err(|error| malformed(error.to_string()))?;
+        batch.merge(one);
+        read = line;
+    }
+    if whole {
+        Ok(batch)
+    } else {
+        Err(ImportError::CutShort)
+    }
+}
