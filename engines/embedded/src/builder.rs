@@ -33,6 +33,7 @@ use crate::{
 /// | [`longest_deadline`](Self::longest_deadline) | 15 min |
 /// | [`sleep_after`](Self::sleep_after) | 10 s |
 /// | [`awake_limit`](Self::awake_limit) | 100,000 |
+/// | [`sql_limit`](Self::sql_limit) | 1,000 |
 /// | [`socket_limit`](Self::socket_limit) | 65,536 |
 /// | [`socket_buffer`](Self::socket_buffer) | 1 MiB |
 /// | [`message_limit`](Self::message_limit) | 1 MiB |
@@ -90,6 +91,7 @@ impl Builder {
                 sockets: SocketLimits::default(),
                 message_limit: 1024 * 1024,
                 ping_after: Duration::from_secs(30),
+                sql_limit: 1000,
                 clock: Arc::new(SystemClock),
             },
         }
@@ -152,6 +154,16 @@ impl Builder {
     /// An awake object costs what it keeps in its own fields, and about 1.5 KiB beside that.
     pub fn awake_limit(mut self, objects: usize) -> Self {
         self.settings.awake_limit = objects;
+        self
+    }
+
+    /// How many objects of SQL types have their databases open at most. One more waits for its place,
+    /// within its call's deadline, while the one that was idle longest is put to sleep.
+    ///
+    /// Each costs three file descriptors and about 190 KiB, so mind the process's own limit
+    /// (`ulimit -n`). They do not count for [`awake_limit`](Self::awake_limit).
+    pub fn sql_limit(mut self, databases: usize) -> Self {
+        self.settings.sql_limit = databases.max(1);
         self
     }
 

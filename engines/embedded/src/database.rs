@@ -71,6 +71,13 @@ const ALARMS_NOT_SERVED: &str = "
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Object(i64);
 
+#[cfg(test)]
+impl Object {
+    pub(crate) fn of(number: i64) -> Self {
+        Self(number)
+    }
+}
+
 /// An alarm that is due.
 #[derive(Debug)]
 pub(crate) struct Due {

@@ -30,14 +30,19 @@ use crate::{
     doors::Doors,
     error::{DatabaseError, StartError},
     load::{Load, Place},
+    object_store::ObjectStore,
+    own::Databases,
     resident::{Deadline, Envelope, Message, Refused, Resident},
     residents::Residents,
     scheduler::{self, Scheduler},
     serving::Serving,
     sockets::{self, Peers},
-    store::{ObjectStore, Shared},
+    store::{Shared, SharedStore},
     writer::{Writer, Writing},
 };
+
+/// How long a shutdown waits for databases to close, once nothing of them is on its way any more.
+const CLOSING: Duration = Duration::from_secs(10);
 
 /// What a builder has gathered.
 pub(crate) struct Settings {
@@ -48,6 +53,7 @@ pub(crate) struct Settings {
     pub(crate) longest_deadline: Duration,
     pub(crate) sleep_after: Duration,
     pub(crate) awake_limit: usize,
+    pub(crate) sql_limit: usize,
     pub(crate) sockets: SocketLimits,
     pub(crate) message_limit: usize,
     pub(crate) ping_after: Duration,
@@ -65,13 +71,15 @@ pub(crate) struct Engine {
     own: Weak<Self>,
     types: BTreeMap<&'static str, ObjectType>,
     store: Arc<Shared>,
+    databases: Arc<Databases>,
     writing: Mutex<Option<Writing>>,
     scheduler: Scheduler,
-    residents: Arc<Residents>,
+    /// Those with keys alone, and those that have a database open.
+    residents: [Arc<Residents>; 2],
     switchboard: Switchboard,
     peers: Peers,
-    /// The tasks of the host's own: the scheduler and the sweeper.
-    tasks: OnceLock<[AbortHandle; 2]>,
+    /// The tasks of the host's own: the scheduler and the sweepers.
+    tasks: OnceLock<[AbortHandle; 3]>,
     /// Held by the one shutdown that there is.
     shutdown: tokio::sync::Mutex<()>,
     settings: Settings,
@@ -102,7 +110,10 @@ impl Engine {
             writer,
             limits: settings.limits,
         };
-        let residents = Residents::new(settings.sleep_after, settings.awake_limit);
+        let residents = [settings.awake_limit, settings.sql_limit];
+        let residents = residents.map(|limit| Residents::new(settings.sleep_after, limit));
+        let (limits, open) = (settings.limits, settings.sql_limit);
+        let databases = Databases::new(data, limits, open, runtime.clone());
         let engine = Arc::new_cyclic(|own| {
             let (engine, tasks) = (Weak::clone(own), runtime.clone());
             let now = settings.clock.now();
@@ -118,9 +129,10 @@ impl Engine {
                 own: own.clone(),
                 types,
                 store: Arc::new(store),
+                databases: Arc::new(databases),
                 writing: Mutex::new(Some(writing)),
                 scheduler,
-                residents: Arc::new(residents),
+                residents: residents.map(Arc::new),
                 switchboard,
                 peers: Peers::default(),
                 tasks: OnceLock::new(),
@@ -139,9 +151,11 @@ impl Engine {
         // Not sooner: a task that finds no engine ends.
         let alarms = scheduler::run(engine.own(), engine.scheduler.clone());
         let alarms = engine.runtime.spawn(alarms).abort_handle();
-        let sweeper = Arc::clone(&engine.residents).sweep();
-        let sweeper = engine.runtime.spawn(sweeper).abort_handle();
-        let _ = engine.tasks.set([alarms, sweeper]);
+        let [keys, sql] = engine.residents.each_ref().map(|residents| {
+            let sweeper = Arc::clone(residents).sweep();
+            engine.runtime.spawn(sweeper).abort_handle()
+        });
+        let _ = engine.tasks.set([alarms, keys, sql]);
         Ok(engine)
     }
 
@@ -190,9 +204,10 @@ impl Engine {
         &self.store.database
     }
 
-    /// The objects in memory.
-    pub(crate) fn residents(&self) -> &Residents {
-        &self.residents
+    /// The objects in memory, of types like this one.
+    pub(crate) fn residents(&self, object_type: ObjectType) -> &Residents {
+        let [keys, sql] = &self.residents;
+        if object_type.sql() { sql } else { keys }
     }
 
     /// The sockets of all objects, those asleep too.
@@ -225,13 +240,22 @@ impl Engine {
         self.types.get(namespace).copied()
     }
 
-    /// The store of an object of which no other is open.
+    /// The store of an object of which no other is open. Who waits for it does not keep the engine alive.
     pub(crate) fn open_store(
         &self,
-        namespace: &'static str,
+        object_type: ObjectType,
         id: ObjectId,
-    ) -> Result<ObjectStore, DatabaseError> {
-        ObjectStore::open(Arc::clone(&self.store), namespace, id)
+    ) -> impl Future<Output = Result<ObjectStore, DatabaseError>> + use<> {
+        let store = Arc::clone(&self.store);
+        let databases = object_type.sql().then(|| Arc::clone(&self.databases));
+        async move {
+            let namespace = object_type.namespace();
+            let shared = SharedStore::open(store, namespace, id)?;
+            Ok(match databases {
+                None => ObjectStore::Shared(shared),
+                Some(databases) => ObjectStore::Own(databases.open(namespace, shared).await?),
+            })
+        }
     }
 
     /// Answers a request of the gateway.
@@ -336,7 +360,7 @@ impl Engine {
         loop {
             let make = || Resident::new(self.own(), object_type, id.clone());
             let resident = self
-                .residents
+                .residents(object_type)
                 .place((object_type.namespace(), *id.as_bytes()), make);
             let resident = resident.ok_or_else(ErrorReply::shutting_down)?;
             match resident.tell(message, &self.runtime) {
@@ -375,7 +399,7 @@ impl Engine {
     }
 
     pub(crate) async fn sleep(&self) {
-        for resident in self.residents.all() {
+        for resident in self.residents.iter().flat_map(|those| those.all()) {
             // One that takes no messages has left memory already.
             let _ = resident.tell(Message::Sleep, &self.runtime);
         }
@@ -385,7 +409,7 @@ impl Engine {
         // A second one waits for the first.
         let _only = self.shutdown.lock().await;
         self.stop_tasks();
-        let residents = self.residents.close();
+        let residents = self.close_residents();
         let finish = async {
             for resident in &residents {
                 resident.finished().await;
@@ -395,11 +419,28 @@ impl Engine {
             tracing::warn!("calls still ran after {grace:?} and were given up");
             residents.iter().for_each(|resident| resident.abort());
         }
-        self.residents.clear();
+        self.clear_residents();
         self.peers.say_goodbye(&self.switchboard).await;
+        if tokio::time::timeout(CLOSING, self.databases.closed())
+            .await
+            .is_err()
+        {
+            tracing::warn!("databases of objects were still open after {CLOSING:?}");
+        }
         if let Some(own) = self.own.upgrade() {
             let _ = tokio::task::spawn_blocking(move || own.close()).await;
         }
+    }
+
+    fn close_residents(&self) -> Vec<Arc<Resident>> {
+        self.residents
+            .iter()
+            .flat_map(|those| those.close())
+            .collect()
+    }
+
+    fn clear_residents(&self) {
+        self.residents.iter().for_each(|those| those.clear());
     }
 
     fn stop_tasks(&self) {
@@ -427,10 +468,10 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.stop_tasks();
         self.switchboard.forget_all();
-        for resident in self.residents.close() {
+        for resident in self.close_residents() {
             resident.abort();
         }
-        self.residents.clear();
+        self.clear_residents();
         self.close();
     }
 }
@@ -574,7 +615,7 @@ mod tests {
     }
 
     fn in_memory(host: &Host) -> usize {
-        host.engine().residents().len()
+        host.engine().residents[0].len()
     }
 
     fn tasks() -> usize {
@@ -641,7 +682,7 @@ mod tests {
         while in_memory(&host) > 10 {
             yield_now().await;
         }
-        let left = host.engine().residents().all();
+        let left = host.engine().residents[0].all();
         let mut left: Vec<_> = left.iter().map(|one| one.key()).collect();
         let last = (40..50).map(|number| namespace(&host).id_from_name(&number.to_string()));
         let mut last: Vec<_> = last.map(|id| *id.as_bytes()).collect();

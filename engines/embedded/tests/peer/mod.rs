@@ -72,14 +72,6 @@ impl Tcp {
             .unwrap_or_else(|close| panic!("no message has come: {close:?}"))
     }
 
-    /// The next message, which is a text.
-    pub(crate) fn next_text(&mut self) -> String {
-        match self.next() {
-            Message::Text(text) => text,
-            Message::Binary(bytes) => panic!("{bytes:?} came where a text was due"),
-        }
-    }
-
     /// The end.
     pub(crate) fn closed(&mut self) -> Close {
         match self.next_or_end() {
