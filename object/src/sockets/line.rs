@@ -101,6 +101,14 @@ impl Line {
         }
     }
 
+    pub(super) fn poll_overrun(&self, waker: &Waker) -> Poll<()> {
+        self.waker.register(waker);
+        match self.overrun() {
+            Some(_) => Poll::Ready(()),
+            None => Poll::Pending,
+        }
+    }
+
     pub(super) fn try_next(&self) -> Option<Outgoing> {
         let mut queue = self.queue();
         let next = queue.waiting.pop_front()?;
