@@ -117,7 +117,7 @@ mod process {
         if let Some(Command::Serve { addr }) = command {
             let listener = host.listen(addr).await?;
             println!("listening on http://{}", listener.address());
-            listener.serve(dokit::embedded::told_to_stop()).await?;
+            listener.run().await;
         } else {
             let counter = CounterApiClient::new(singleton(&host.namespace::<Counter>(), "global"));
             let before = counter.get_count().await?;

@@ -325,8 +325,7 @@ mod process {
             .start()?;
         let listener = host.listen(addr).await?;
         println!("listening on http://{}", listener.address());
-        listener.serve(dokit::embedded::told_to_stop()).await?;
-        host.shutdown().await;
+        listener.run().await;
         Ok(())
     }
 

@@ -20,7 +20,9 @@ use crate::{
     Failure, Result,
     machine::{open_files, resident_memory},
     measured::{Measured, micros, nanos},
-    objects::{Counter, CounterApiClient, Document, Ticker, TickerApiClient, awake, fired},
+    objects::{
+        Counter, CounterApiClient, Document, SqlCounter, Ticker, TickerApiClient, awake, fired,
+    },
 };
 
 /// For as long as anything is measured.
@@ -76,6 +78,7 @@ fn builder(data: &Path) -> Builder {
         .object::<Counter>()
         .object::<Document>()
         .object::<Ticker>()
+        .object::<SqlCounter>()
 }
 
 fn counter(host: &Host, number: u64) -> CounterApiClient<dokit_object::Stub> {
@@ -102,7 +105,8 @@ async fn serve(data: &Path) -> Result<()> {
     end_with_parent();
     let listener = builder(data).start()?.listen("127.0.0.1:0").await?;
     println!("{}", listener.address());
-    Ok(listener.serve(std::future::pending()).await?)
+    listener.serve(std::future::pending()).await;
+    Ok(())
 }
 
 async fn serve_constant() -> Result<()> {

@@ -1,6 +1,6 @@
 use std::{borrow::Cow, time::Duration};
 
-use crate::header;
+use crate::{ErrorReply, header};
 
 /// The longest body a call or an answer may have: 32 MiB, which is what the platform takes.
 pub const PAYLOAD_BYTES: usize = 32 * 1024 * 1024;
@@ -64,6 +64,8 @@ pub struct CallReply {
     pub status: u16,
     /// The `content-type`, where one came.
     pub content_type: Option<String>,
+    /// How long to wait before it is worth trying again, where the answer says so.
+    pub retry_after: Option<Duration>,
     /// The body: JSON text, if all is well.
     pub body: Vec<u8>,
 }
@@ -74,7 +76,24 @@ impl CallReply {
         Self {
             status,
             content_type,
+            retry_after: None,
             body: body.into(),
+        }
+    }
+
+    /// The same, with the value of its [`retry-after`](header::RETRY_AFTER), where it has one.
+    #[must_use]
+    pub fn with_retry_after(mut self, value: Option<&str>) -> Self {
+        self.retry_after = value.and_then(header::parse_retry_after);
+        self
+    }
+
+    /// The answer that an error is.
+    #[must_use]
+    pub fn error(error: &ErrorReply) -> Self {
+        Self {
+            retry_after: error.retry_after(),
+            ..Self::json(error.status, error.to_body())
         }
     }
 

@@ -109,8 +109,17 @@ impl<E: RpcError> CallError<E> {
         }
     }
 
-    /// Whether the object refused the call because too many are waiting for it. To try again soon
-    /// makes it worse.
+    /// How long to wait before it is worth trying again, where the host said so.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Remote { reply, .. } => reply.retry_after(),
+            _ => None,
+        }
+    }
+
+    /// Whether the object, or its host, refused the call because too many are waiting. To try again
+    /// soon makes it worse: not before [`retry_after`](Self::retry_after).
     #[must_use]
     pub fn is_overloaded(&self) -> bool {
         matches!(self, Self::Remote { reply, .. } if reply.code == crate::code::OVERLOADED)

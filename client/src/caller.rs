@@ -142,6 +142,7 @@ impl<T: Transport> Caller<T> {
                 return Err(error);
             }
             let pause = pauses.as_mut().and_then(Iterator::next);
+            let pause = pause.map(|pause| pause.max(error.retry_after().unwrap_or_default()));
             let (Some(timer), Some(pause)) = (timer, pause.filter(|&pause| pause < left())) else {
                 return Err(error);
             };
@@ -199,7 +200,8 @@ fn interpret<R: DeserializeOwned, E: RpcError>(
     tried: Tried,
 ) -> Result<R, CallError<E>> {
     if !(200..300).contains(&reply.status) {
-        let reply = ErrorReply::from_body(reply.status, &reply.body);
+        let pause = reply.retry_after.unwrap_or_default();
+        let reply = ErrorReply::from_body(reply.status, &reply.body).with_retry_after(pause);
         let own = !code::is_reserved(&reply.code);
         if let Some(error) = own.then(|| E::from_reply(&reply)).flatten() {
             return Err(CallError::Object(error));

@@ -65,7 +65,13 @@ codes! {
     PAYLOAD_TOO_LARGE = "payload_too_large", 413, not_run, lasting;
     /// The call carried no token, or one that is not accepted.
     UNAUTHORIZED = "unauthorized", 401, not_run, lasting;
-    /// The object's queue is full. Trying again at once makes it worse, so it is not done.
+    /// A web page of another origin has sent the request, and the host does not let that in.
+    ORIGIN_NOT_ALLOWED = "origin_not_allowed", 403, not_run, lasting;
+    /// The request names a host that this one does not go by.
+    HOST_NOT_ALLOWED = "host_not_allowed", 403, not_run, lasting;
+    /// The request took too long to come.
+    REQUEST_TIMEOUT = "request_timeout", 408, not_run, passing;
+    /// The object's queue is full, or its host has too much to do. Trying again at once makes it worse, so it is not done.
     OVERLOADED = "overloaded", 503, not_run, lasting;
     /// The call came back to an object that is waiting for it.
     REENTRANT_CALL = "reentrant_call", 508, not_run, lasting;

@@ -1,4 +1,6 @@
-use std::{borrow::Cow, error::Error as StdError, fmt::Write as _};
+use std::{
+    borrow::Cow, error::Error as StdError, fmt::Write as _, num::NonZeroU16, time::Duration,
+};
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Value, value::RawValue};
@@ -7,6 +9,9 @@ use crate::{__private::FieldsOut, code, text};
 
 /// How much of a foreign body becomes a message, in bytes.
 const MESSAGE_BYTES: usize = 1024;
+
+/// When to come back to a host that has too much to do, or that is about to stop.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// An error as it crosses the wire: an HTTP status and a JSON body
 /// `{"error": message, "code": code, "details": details}`, without `details` where there are none.
@@ -30,6 +35,8 @@ pub struct ErrorReply {
     pub message: String,
     /// What only the log of the host gets to see. It is never sent.
     pub log: Option<String>,
+    /// In seconds. Small, so that results that can be this error are.
+    retry_after: Option<NonZeroU16>,
     details: Option<Box<RawValue>>,
 }
 
@@ -68,6 +75,7 @@ impl ErrorReply {
             code: code.into(),
             message: message.into(),
             log: None,
+            retry_after: None,
             details: None,
         }
     }
@@ -95,6 +103,23 @@ impl ErrorReply {
     #[must_use]
     pub fn details<D: DeserializeOwned>(&self) -> Option<D> {
         serde_json::from_str(self.details_json()?).ok()
+    }
+
+    /// How long to wait before it is worth trying again, where the host says so. On HTTP it is the
+    /// header [`retry-after`](crate::header::RETRY_AFTER).
+    #[must_use]
+    pub fn retry_after(&self) -> Option<Duration> {
+        let seconds = self.retry_after?.get();
+        Some(Duration::from_secs(seconds.into()))
+    }
+
+    /// The same, which says how long to wait: in whole seconds, rounded up, 18 hours at most. Zero says
+    /// nothing.
+    #[must_use]
+    pub fn with_retry_after(mut self, pause: Duration) -> Self {
+        let seconds = pause.as_nanos().div_ceil(1_000_000_000);
+        self.retry_after = NonZeroU16::new(u16::try_from(seconds).unwrap_or(u16::MAX));
+        self
     }
 
     /// Whether the method may have run. For all but the reserved codes that say otherwise, it may.
@@ -277,6 +302,26 @@ impl ErrorReply {
             code::OVERLOADED,
             "too many calls are waiting for the object",
         )
+        .with_retry_after(PAUSE)
+    }
+
+    /// [`code::ORIGIN_NOT_ALLOWED`].
+    pub fn origin_not_allowed(message: impl Into<String>) -> Self {
+        Self::of(code::ORIGIN_NOT_ALLOWED, message)
+    }
+
+    /// [`code::HOST_NOT_ALLOWED`].
+    pub fn host_not_allowed(message: impl Into<String>) -> Self {
+        Self::of(code::HOST_NOT_ALLOWED, message)
+    }
+
+    /// [`code::REQUEST_TIMEOUT`].
+    #[must_use]
+    pub fn request_timeout() -> Self {
+        Self::of(
+            code::REQUEST_TIMEOUT,
+            "the request did not come within its time",
+        )
     }
 
     /// [`code::REENTRANT_CALL`].
@@ -291,7 +336,7 @@ impl ErrorReply {
     /// [`code::SHUTTING_DOWN`].
     #[must_use]
     pub fn shutting_down() -> Self {
-        Self::of(code::SHUTTING_DOWN, "the host is shutting down")
+        Self::of(code::SHUTTING_DOWN, "the host is shutting down").with_retry_after(PAUSE)
     }
 
     /// [`code::DEADLINE_EXCEEDED`].
@@ -352,6 +397,7 @@ impl PartialEq for ErrorReply {
             && self.code == other.code
             && self.message == other.message
             && self.log == other.log
+            && self.retry_after == other.retry_after
             && self.details_json() == other.details_json()
     }
 }

@@ -84,7 +84,7 @@ impl<T: Transport> Transport for Faulty<T> {
                 self.transport.send(call).await?;
                 Err(TransportError::lost("connection lost, by plan"))
             }
-            Fault::Answered(error) => Ok(CallReply::json(error.status, error.to_body())),
+            Fault::Answered(error) => Ok(CallReply::error(&error)),
             Fault::Hangs => pending().await,
         }
     }

@@ -159,8 +159,10 @@ impl Transport for HttpStub {
         let content_type = response.headers().get(header::CONTENT_TYPE);
         let content_type =
             content_type.map(|value| String::from_utf8_lossy(value.as_bytes()).into_owned());
+        let retry_after = response.headers().get(header::RETRY_AFTER).cloned();
+        let retry_after = retry_after.as_ref().and_then(|value| value.to_str().ok());
         let body = read(response).await?;
-        Ok(CallReply::new(status, content_type, body))
+        Ok(CallReply::new(status, content_type, body).with_retry_after(retry_after))
     }
 
     fn timer(&self) -> Option<Arc<dyn Timer>> {

@@ -111,7 +111,7 @@ where
     async fn send(&self, request: &CallRequest) -> Result<CallReply, TransportError> {
         Ok(match self.run(request).await {
             Ok(json) => CallReply::json(200, json),
-            Err(error) => CallReply::json(error.status, error.to_body()),
+            Err(error) => CallReply::error(&error),
         })
     }
 }

@@ -77,7 +77,7 @@ impl MockTransport {
 
     /// Sets an error of the host as the answer to one call: [`ErrorReply::overloaded`], say.
     pub fn refuse_once(&self, method: &str, error: &ErrorReply) {
-        self.reply_once(method, CallReply::json(error.status, error.to_body()));
+        self.reply_once(method, CallReply::error(error));
     }
 
     /// Sets the answer to one call as it comes over the wire, however odd.
@@ -120,7 +120,7 @@ impl Transport for MockTransport {
             let mut known: Vec<_> = state.always.keys().map(String::as_str).collect();
             known.sort_unstable();
             let error = ErrorReply::method_not_found(method, &known);
-            CallReply::json(error.status, error.to_body())
+            CallReply::error(&error)
         }))
     }
 }

@@ -165,7 +165,16 @@ async fn an_error_arrives_with_its_status_and_body() {
     };
     assert_eq!(reply.to_body(), body);
     assert_eq!(reply.status, 404);
+    assert_eq!(reply.retry_after(), None);
     assert!(!tried.may_have_run);
+
+    let busy = r#"{"error":"too much","code":"overloaded"}"#;
+    let status = "503 Service Unavailable\r\nretry-after: 7";
+    let answer = response(status, "application/json", busy);
+    let (_, result) = tokio::join!(serve(&listener, &answer), counter.increment(1));
+    let error = result.unwrap_err();
+    assert!(error.is_overloaded());
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
 
     let answer = response("200 OK", "text/html", "<title>log in</title>");
     let (_, result) = tokio::join!(serve(&listener, &answer), counter.increment(1));

@@ -206,6 +206,24 @@ fn pauses_and_attempts_stay_within_the_deadline() {
 }
 
 #[test]
+fn a_pause_is_no_shorter_than_the_host_has_asked_for() {
+    let minute = Duration::from_secs(60);
+    let stopping = ErrorReply::shutting_down().with_retry_after(minute);
+    let (client, _, timer) = client(Fault::Answered(stopping.clone()));
+    assert_eq!(
+        block_on(client.with_deadline(2 * minute).write()).unwrap(),
+        7
+    );
+    assert_eq!(timer.slept(), [minute]);
+
+    // What does not fit into the deadline is not waited for, and the caller is told.
+    let (client, _, timer) = self::client(Fault::Answered(stopping));
+    let error = block_on(client.with_deadline(minute).write()).unwrap_err();
+    assert_eq!(error.retry_after(), Some(minute));
+    assert!(timer.slept().is_empty());
+}
+
+#[test]
 fn each_attempt_is_told_the_time_that_is_left() {
     let faulty_first = |mock: &MockTransport| {
         mock.refuse_once("read", &ErrorReply::shutting_down());

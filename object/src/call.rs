@@ -1,5 +1,5 @@
 use bytes::Bytes;
-use dokit_client::{Access, CallReply, ErrorReply, Method};
+use dokit_client::{Access, CallReply, ErrorReply, Method, header as wire};
 use dokit_storage::Batch;
 use http::{HeaderValue, StatusCode, header};
 
@@ -121,6 +121,16 @@ pub fn error_response(error: &ErrorReply) -> Response {
         let post = HeaderValue::from_static("POST");
         response.headers_mut().insert(header::ALLOW, post);
     }
+    if status == StatusCode::UNAUTHORIZED {
+        let bearer = HeaderValue::from_static("Bearer");
+        let headers = response.headers_mut();
+        headers.insert(header::WWW_AUTHENTICATE, bearer);
+    }
+    if let Some(pause) = error.retry_after()
+        && let Ok(seconds) = HeaderValue::try_from(wire::write_retry_after(pause))
+    {
+        response.headers_mut().insert(header::RETRY_AFTER, seconds);
+    }
     if status == StatusCode::UPGRADE_REQUIRED {
         sockets::ask_for_upgrade(response.headers_mut());
     }
@@ -135,5 +145,7 @@ pub fn to_call_reply(response: Response) -> CallReply {
     let content_type = content_type
         .and_then(|value| value.to_str().ok())
         .map(str::to_owned);
-    CallReply::new(head.status.as_u16(), content_type, body)
+    let retry_after = head.headers.get(header::RETRY_AFTER);
+    let retry_after = retry_after.and_then(|value| value.to_str().ok());
+    CallReply::new(head.status.as_u16(), content_type, body).with_retry_after(retry_after)
 }

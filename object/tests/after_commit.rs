@@ -6,9 +6,9 @@ use dokit_client::rpc;
 use dokit_object::{
     Alarm, Clock, Context, DurableObject, Error, Namespace, Result, State, Stub, Undelivered,
     durable_object,
-    testing::{TestHost, block_on},
+    testing::{Disk, TestHost, block_on},
 };
-use dokit_storage::{Batch, Faults, Memory, Store, Timestamp};
+use dokit_storage::{Batch, Faults, Store, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// It takes orders, and tells a [`Store`] of each.
@@ -20,6 +20,7 @@ struct Shop {
 #[rpc]
 trait ShopApi {
     async fn order(&mut self, depot: String, items: Vec<String>) -> Result<()>;
+    async fn order_once(&mut self, key: String, item: String) -> Result<()>;
     async fn order_badly(&mut self, how: String) -> Result<()>;
     async fn order_while_reading(&self) -> Result<()>;
     async fn set_alarm(&mut self, millis: i64) -> Result<()>;
@@ -67,6 +68,14 @@ impl ShopApi for Shop {
             self.ctx.after_commit(&depot, call).await?;
         }
         Ok(())
+    }
+
+    async fn order_once(&mut self, key: String, item: String) -> Result<()> {
+        let call = async |depot| {
+            let depot = DepotApiClient::new(depot).with_idempotency_key(key);
+            depot.take(item).await
+        };
+        self.ctx.after_commit(&self.depot("d"), call).await
     }
 
     async fn order_badly(&mut self, how: String) -> Result<()> {
@@ -223,7 +232,7 @@ impl Kit {
         DepotApiClient::new(self.objects::<Depot>().get_by_name(name))
     }
 
-    fn disk(&self) -> Faults<Memory> {
+    fn disk(&self) -> Faults<Disk> {
         let id = self.host.namespace::<Shop>().id_from_name("s");
         self.host.disk::<Shop>(&id)
     }
@@ -354,6 +363,24 @@ fn a_call_whose_answer_was_lost_runs_once() {
         kit.host.advance("2m").await;
         assert_eq!(kit.items("d").await, ["a", "b", "c"]);
         assert_eq!(kit.disk().alarm().await.unwrap(), None);
+    });
+}
+
+#[test]
+fn a_call_that_is_handed_over_twice_with_a_key_of_the_users_own_runs_once() {
+    both(async |kit| {
+        for (key, item) in [("1", "a"), ("1", "a"), ("2", "a"), ("1", "b")] {
+            let shop = kit.shop();
+            shop.order_once(key.to_owned(), item.to_owned())
+                .await
+                .unwrap();
+            kit.host.settle().await;
+        }
+        assert_eq!(kit.items("d").await, ["a", "a"]);
+        // The same key for another call is a mistake, and told.
+        let undelivered = kit.shop().undelivered().await.unwrap();
+        assert_eq!(undelivered.len(), 1);
+        assert_eq!(undelivered[0].1, "d [\"b\"]");
     });
 }
 

@@ -21,6 +21,11 @@ mod memory;
 mod migration;
 mod schema;
 pub mod sql;
+#[cfg(all(
+    feature = "sqlite",
+    not(all(target_arch = "wasm32", target_os = "unknown"))
+))]
+pub mod sqlite;
 mod step;
 mod store;
 mod time_series;

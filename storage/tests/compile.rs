@@ -9,5 +9,9 @@ fn misuse_of_a_schema_is_refused_where_it_stands() {
     } else {
         cases.compile_fail("tests/compile_fail_without_garde/*.rs");
     }
+    if !cfg!(feature = "sqlite") {
+        // What it lists are the stores there are.
+        cases.compile_fail("tests/compile_fail_without_sqlite/*.rs");
+    }
     cases.pass("tests/pass/*.rs");
 }

@@ -63,7 +63,8 @@ impl Server {
         // A server that hangs fails the test instead of holding it up.
         stream.set_read_timeout(Some(std::time::Duration::from_secs(60)))?;
         let head = format!(
-            "{verb} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            "{verb} {path} HTTP/1.1\r\nhost: {}\r\nconnection: close\r\ncontent-length: {}\r\n\r\n",
+            self.address,
             body.len()
         );
         stream.write_all(head.as_bytes())?;

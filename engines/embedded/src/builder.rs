@@ -7,14 +7,18 @@ use std::{
     time::Duration,
 };
 
-use dokit_object::{Clock, DurableObject, InvalidNamespace, ObjectType};
+use dokit_object::{
+    BoxFuture, Clock, DurableObject, Error, InvalidNamespace, ObjectType, SocketLimits,
+};
 use dokit_storage::Limits;
 
 use crate::{
     Host, SystemClock,
+    connection::Patience,
+    doors::Doors,
     engine::{Engine, Settings},
     error::StartError,
-    gateway::{bind, told_to_stop},
+    serving::bind,
 };
 
 /// What a [`Host`] is made of.
@@ -25,12 +29,34 @@ use crate::{
 /// | [`object`](Self::object) | none; at least one is needed |
 /// | [`variable`](Self::variable) | none |
 /// | [`limits`](Self::limits) | [`Limits::default`], the strictest engine's |
-/// | [`body_limit`](Self::body_limit) | 1 MiB |
 /// | [`deadline`](Self::deadline) | 30 s |
 /// | [`longest_deadline`](Self::longest_deadline) | 15 min |
 /// | [`sleep_after`](Self::sleep_after) | 10 s |
 /// | [`awake_limit`](Self::awake_limit) | 100,000 |
+/// | [`sql_limit`](Self::sql_limit) | 1,000 |
+/// | [`socket_limit`](Self::socket_limit) | 65,536 |
+/// | [`socket_buffer`](Self::socket_buffer) | 1 MiB |
+/// | [`message_limit`](Self::message_limit) | 1 MiB |
+/// | [`ping_after`](Self::ping_after) | 30 s |
 /// | [`clock`](Self::clock) | the system's |
+///
+/// The doors and the limits of what comes over HTTP:
+///
+/// | option | default |
+/// |---|---|
+/// | [`token`](Self::token), [`check`](Self::check) | none: on loopback anyone may call |
+/// | [`allow_anyone`](Self::allow_anyone) | no: an address that is not loopback needs a token or a check |
+/// | [`allow_origin`](Self::allow_origin) | none: web pages of other origins are refused |
+/// | [`allow_host`](Self::allow_host) | none: on loopback only its own names |
+/// | [`body_limit`](Self::body_limit) | 1 MiB |
+/// | [`connections`](Self::connections) | 16,384 |
+/// | [`head_timeout`](Self::head_timeout) | 10 s |
+/// | [`body_timeout`](Self::body_timeout) | 30 s |
+/// | [`write_timeout`](Self::write_timeout) | 30 s |
+/// | [`idle_timeout`](Self::idle_timeout) | 75 s |
+/// | [`waiting_calls`](Self::waiting_calls) | 65,536 |
+/// | [`waiting_bytes`](Self::waiting_bytes) | 256 MiB |
+/// | [`drain`](Self::drain) | 10 s |
 #[must_use = "a builder does nothing until it is started"]
 pub struct Builder {
     data: PathBuf,
@@ -50,7 +76,22 @@ impl Builder {
                 deadline: Duration::from_secs(30),
                 longest_deadline: Duration::from_secs(15 * 60),
                 sleep_after: Duration::from_secs(10),
+                doors: Doors::default(),
+                connections: 16_384,
+                patience: Patience {
+                    head: Duration::from_secs(10),
+                    body: Duration::from_secs(30),
+                    write: Duration::from_secs(30),
+                    idle: Duration::from_secs(75),
+                },
+                waiting_calls: 65_536,
+                waiting_bytes: 256 * 1024 * 1024,
+                drain: Duration::from_secs(10),
                 awake_limit: 100_000,
+                sockets: SocketLimits::default(),
+                message_limit: 1024 * 1024,
+                ping_after: Duration::from_secs(30),
+                sql_limit: 1000,
                 clock: Arc::new(SystemClock),
             },
         }
@@ -116,6 +157,141 @@ impl Builder {
         self
     }
 
+    /// How many objects of SQL types have their databases open at most. One more waits for its place,
+    /// within its call's deadline, while the one that was idle longest is put to sleep.
+    ///
+    /// Each costs three file descriptors and about 190 KiB, so mind the process's own limit
+    /// (`ulimit -n`). They do not count for [`awake_limit`](Self::awake_limit).
+    pub fn sql_limit(mut self, databases: usize) -> Self {
+        self.settings.sql_limit = databases.max(1);
+        self
+    }
+
+    /// How many WebSockets are open at a time, over all objects. One more is answered 503. Each is one of
+    /// the [`connections`](Self::connections), too.
+    pub fn socket_limit(mut self, sockets: usize) -> Self {
+        self.settings.sockets.sockets = sockets;
+        self
+    }
+
+    /// How many bytes may wait for the peer of a WebSocket to read them. One that is slower is closed with
+    /// 1013, and what waits for it is dropped; the object's other sockets notice nothing.
+    pub fn socket_buffer(mut self, bytes: usize) -> Self {
+        self.settings.sockets.buffer = bytes;
+        self
+    }
+
+    /// The largest message that a WebSocket takes, in bytes. A larger one closes it with 1009.
+    pub fn message_limit(mut self, bytes: usize) -> Self {
+        self.settings.message_limit = bytes;
+        self
+    }
+
+    /// How long a WebSocket has been silent when its peer is asked by a ping whether it is there. One that
+    /// is silent for as long again is gone.
+    pub fn ping_after(mut self, silence: Duration) -> Self {
+        self.settings.ping_after = silence;
+        self
+    }
+
+    /// Lets requests in that carry this token: `authorization: Bearer {token}`. Several may be given, so
+    /// that one can take another's place. The others are answered 401 `unauthorized`, whatever they ask
+    /// for. Calls inside the process need none.
+    pub fn token(mut self, token: impl AsRef<str>) -> Self {
+        self.settings.doors.token(token.as_ref());
+        self
+    }
+
+    /// Lets requests in that `check` answers `Ok` for; the others get its error, such as
+    /// `Error::new(403, "forbidden", "staff only")`. It sees a request's head, before anything of its
+    /// body is read, or anything looked up of what is served here. Where tokens are given too, a
+    /// request needs one of them as well.
+    pub fn check<F, R>(mut self, check: F) -> Self
+    where
+        F: Fn(http::Request<()>) -> R + Send + Sync + 'static,
+        R: Future<Output = Result<(), Error>> + Send + 'static,
+    {
+        let check = Arc::new(move |head| Box::pin(check(head)) as BoxFuture<'static, _>);
+        self.settings.doors.check(check);
+        self
+    }
+
+    /// Listens also on an address that other machines can reach though neither a token is asked for nor
+    /// a check made: whoever reaches it may call. It is for a network or a proxy in front to keep
+    /// strangers out then.
+    pub fn allow_anyone(mut self) -> Self {
+        self.settings.doors.anyone();
+        self
+    }
+
+    /// Lets web pages of this origin call and read the answers (CORS), such as `https://app.example`.
+    /// Pages that the host serves itself need not be named; those of any other origin are refused, 403
+    /// `origin_not_allowed`. Cookies are not among what such a page may send.
+    pub fn allow_origin(mut self, origin: impl AsRef<str>) -> Self {
+        self.settings.doors.origin(origin.as_ref());
+        self
+    }
+
+    /// A name that requests may be for, such as `shop.example`, where a host that listens on loopback
+    /// stands behind a proxy. All but the names of the loopback are refused there, 403
+    /// `host_not_allowed`, unless a token is asked for: a web page can have its own name lead to this
+    /// machine.
+    pub fn allow_host(mut self, host: impl AsRef<str>) -> Self {
+        self.settings.doors.host(host.as_ref());
+        self
+    }
+
+    /// How many connections there may be at once. The next one waits for another to end.
+    pub fn connections(mut self, connections: usize) -> Self {
+        self.settings.connections = connections;
+        self
+    }
+
+    /// How long the head of a request may take, from the opening of its connection or from its first
+    /// byte. Then the connection is closed.
+    pub fn head_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.patience.head = timeout;
+        self
+    }
+
+    /// How long the body of a request may take. Then it is answered 408 `request_timeout`.
+    pub fn body_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.patience.body = timeout;
+        self
+    }
+
+    /// How long a client may take nothing of an answer. Then the connection is closed.
+    pub fn write_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.patience.write = timeout;
+        self
+    }
+
+    /// How long a connection is kept open for the next request.
+    pub fn idle_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.patience.idle = timeout;
+        self
+    }
+
+    /// How many calls may wait or run in the whole host at once. One more is answered 503 `overloaded`.
+    /// (For one object that is 1,024.)
+    pub fn waiting_calls(mut self, calls: usize) -> Self {
+        self.settings.waiting_calls = calls;
+        self
+    }
+
+    /// How many bytes the bodies of those calls may have together, those that are still arriving among
+    /// them. What is more is answered 503 `overloaded`.
+    pub fn waiting_bytes(mut self, bytes: usize) -> Self {
+        self.settings.waiting_bytes = bytes;
+        self
+    }
+
+    /// How long what runs may take to end when the host is told to stop. Then it is given up.
+    pub fn drain(mut self, limit: Duration) -> Self {
+        self.settings.drain = limit;
+        self
+    }
+
     /// Another clock, for tests.
     pub fn clock(mut self, clock: impl Clock) -> Self {
         self.settings.clock = Arc::new(clock);
@@ -144,22 +320,26 @@ impl Builder {
         if types.is_empty() {
             return Err(StartError::NoObjects);
         }
+        if let Some(origin) = self.settings.doors.invalid_origin() {
+            let origin = origin.to_owned();
+            return Err(StartError::InvalidOrigin { origin });
+        }
         Engine::start(&self.data, types, self.settings).map(Host::new)
     }
 
     /// Starts, and listens on `address` until the process is told to stop (SIGTERM or ctrl-c); then
-    /// finishes what runs and returns.
+    /// finishes what runs, for as long as [`drain`](Self::drain) says, and returns. Told a second time,
+    /// it gives up what runs.
     ///
     /// # Errors
     ///
     /// [`StartError`].
     pub async fn serve(self, address: impl ToSocketAddrs + fmt::Display) -> Result<(), StartError> {
         // The address first: where it is taken, no alarm has run.
-        let listener = bind(address).await?;
-        let host = self.start()?;
-        let served = host.listener(listener)?.serve(told_to_stop()).await;
-        host.shutdown().await;
-        served
+        let (listener, address) = bind(address).await?;
+        self.settings.doors.may_listen_on(address)?;
+        self.start()?.listener(listener, address)?.run().await;
+        Ok(())
     }
 }
 

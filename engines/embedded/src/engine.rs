@@ -6,31 +6,43 @@ use std::{
     fmt,
     path::Path,
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
-    thread::JoinHandle,
     time::Duration,
 };
 
 use dokit_client::{CallReply, CallRequest, ErrorReply, ObjectId, TransportError};
 use dokit_object::{
-    Address, BoxFuture, Call, Chain, Clock, ObjectType, Request, Response, Router, Surroundings,
-    deadline, error_response, route, to_call_reply,
+    Address, BoxFuture, Call, Chain, Clock, ObjectType, Request, Response, Router, SocketCall,
+    SocketEvent, SocketLimits, Surroundings, Switchboard, deadline, error_response, route,
+    to_call_reply,
 };
 use dokit_storage::{Batch, Limits};
-use tokio::{runtime::Handle, sync::oneshot, task::AbortHandle};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, oneshot},
+    task::AbortHandle,
+};
 
 use crate::{
     care::{Existing, Import},
+    checkpoint::Log,
+    connection::Patience,
     database::{self, Database},
+    doors::Doors,
     error::{DatabaseError, StartError},
+    load::{Load, Place},
+    object_store::ObjectStore,
+    own::Databases,
     resident::{Deadline, Envelope, Message, Refused, Resident},
     residents::Residents,
     scheduler::{self, Scheduler},
-    store::{ObjectStore, Shared},
-    writer::Writer,
+    serving::Serving,
+    sockets::{self, Peers},
+    store::{Shared, SharedStore},
+    writer::{Writer, Writing},
 };
 
-/// How long a shutdown waits for calls that run.
-pub(crate) const DRAIN: Duration = Duration::from_secs(10);
+/// How long a shutdown waits for databases to close, once nothing of them is on its way any more.
+const CLOSING: Duration = Duration::from_secs(10);
 
 /// What a builder has gathered.
 pub(crate) struct Settings {
@@ -41,6 +53,16 @@ pub(crate) struct Settings {
     pub(crate) longest_deadline: Duration,
     pub(crate) sleep_after: Duration,
     pub(crate) awake_limit: usize,
+    pub(crate) sql_limit: usize,
+    pub(crate) sockets: SocketLimits,
+    pub(crate) message_limit: usize,
+    pub(crate) ping_after: Duration,
+    pub(crate) doors: Doors,
+    pub(crate) connections: usize,
+    pub(crate) patience: Patience,
+    pub(crate) waiting_calls: usize,
+    pub(crate) waiting_bytes: usize,
+    pub(crate) drain: Duration,
     pub(crate) clock: Arc<dyn Clock>,
 }
 
@@ -49,14 +71,20 @@ pub(crate) struct Engine {
     own: Weak<Self>,
     types: BTreeMap<&'static str, ObjectType>,
     store: Arc<Shared>,
-    writing: Mutex<Option<JoinHandle<()>>>,
+    databases: Arc<Databases>,
+    writing: Mutex<Option<Writing>>,
     scheduler: Scheduler,
-    residents: Arc<Residents>,
-    /// The tasks of the host's own: the scheduler and the sweeper.
-    tasks: OnceLock<[AbortHandle; 2]>,
+    /// Those with keys alone, and those that have a database open.
+    residents: [Arc<Residents>; 2],
+    switchboard: Switchboard,
+    peers: Peers,
+    /// The tasks of the host's own: the scheduler and the sweepers.
+    tasks: OnceLock<[AbortHandle; 3]>,
     /// Held by the one shutdown that there is.
     shutdown: tokio::sync::Mutex<()>,
     settings: Settings,
+    load: Arc<Load>,
+    serving: Serving,
     runtime: Handle,
     surroundings: Surroundings,
 }
@@ -67,18 +95,36 @@ impl Engine {
         types: BTreeMap<&'static str, ObjectType>,
         mut settings: Settings,
     ) -> Result<Arc<Self>, StartError> {
-        let (database, connection) = database::open(data, types.keys().copied())?;
+        let (database, connections) = database::open(data, types.keys().copied())?;
         let scheduler = Scheduler::default();
         let alarm_set = scheduler.clone();
-        let (writer, writing) = Writer::start(connection, move |at| alarm_set.set(at));
+        let runtime = Handle::current();
+        let load = Arc::new(Load::new(settings.waiting_calls, settings.waiting_bytes));
+        let caller_may_wait = {
+            // Beside a caller that waits for the disk another thread has to serve those that come.
+            let serves_on = runtime.metrics().num_workers() > 1;
+            let load = Arc::clone(&load);
+            move || serves_on && load.calls() <= 1
+        };
+        let (writer, writing) =
+            Writer::start(connections, Log::default(), caller_may_wait, move |at| {
+                alarm_set.set(at)
+            });
         let store = Shared {
             database,
             writer,
             limits: settings.limits,
         };
-        let residents = Residents::new(settings.sleep_after, settings.awake_limit);
-        let runtime = Handle::current();
+        let residents = [settings.awake_limit, settings.sql_limit];
+        let residents = residents.map(|limit| Residents::new(settings.sleep_after, limit));
+        let (limits, open) = (settings.limits, settings.sql_limit);
+        let databases = Databases::new(data, limits, open, runtime.clone());
         let engine = Arc::new_cyclic(|own| {
+            let (engine, tasks) = (Weak::clone(own), runtime.clone());
+            let now = settings.clock.now();
+            let switchboard = Switchboard::new(settings.sockets, now, move |orphan| {
+                tasks.spawn(sockets::vanished(Weak::clone(&engine), orphan));
+            });
             let router = Arc::new(Inside {
                 engine: own.clone(),
             });
@@ -88,11 +134,20 @@ impl Engine {
                 own: own.clone(),
                 types,
                 store: Arc::new(store),
+                databases: Arc::new(databases),
                 writing: Mutex::new(Some(writing)),
                 scheduler,
-                residents: Arc::new(residents),
+                residents: residents.map(Arc::new),
+                switchboard,
+                peers: Peers::default(),
                 tasks: OnceLock::new(),
                 shutdown: tokio::sync::Mutex::new(()),
+                load,
+                serving: Serving {
+                    patience: settings.patience,
+                    connections: Arc::new(Semaphore::new(settings.connections)),
+                    drain: settings.drain,
+                },
                 settings,
                 runtime,
                 surroundings,
@@ -101,9 +156,11 @@ impl Engine {
         // Not sooner: a task that finds no engine ends.
         let alarms = scheduler::run(engine.own(), engine.scheduler.clone());
         let alarms = engine.runtime.spawn(alarms).abort_handle();
-        let sweeper = Arc::clone(&engine.residents).sweep();
-        let sweeper = engine.runtime.spawn(sweeper).abort_handle();
-        let _ = engine.tasks.set([alarms, sweeper]);
+        let [keys, sql] = engine.residents.each_ref().map(|residents| {
+            let sweeper = Arc::clone(residents).sweep();
+            engine.runtime.spawn(sweeper).abort_handle()
+        });
+        let _ = engine.tasks.set([alarms, keys, sql]);
         Ok(engine)
     }
 
@@ -132,6 +189,18 @@ impl Engine {
         self.settings.body_limit
     }
 
+    pub(crate) fn load(&self) -> &Arc<Load> {
+        &self.load
+    }
+
+    pub(crate) fn doors(&self) -> &Doors {
+        &self.settings.doors
+    }
+
+    pub(crate) fn serving(&self) -> &Serving {
+        &self.serving
+    }
+
     pub(crate) fn limits(&self) -> Limits {
         self.settings.limits
     }
@@ -140,9 +209,35 @@ impl Engine {
         &self.store.database
     }
 
-    /// The objects in memory.
-    pub(crate) fn residents(&self) -> &Residents {
-        &self.residents
+    /// The objects in memory, of types like this one.
+    pub(crate) fn residents(&self, object_type: ObjectType) -> &Residents {
+        let [keys, sql] = &self.residents;
+        if object_type.sql() { sql } else { keys }
+    }
+
+    /// The sockets of all objects, those asleep too.
+    pub(crate) fn switchboard(&self) -> &Switchboard {
+        &self.switchboard
+    }
+
+    /// The connections of those sockets.
+    pub(crate) fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    /// The largest message of a peer, in bytes.
+    pub(crate) fn message_limit(&self) -> usize {
+        self.settings.message_limit
+    }
+
+    /// How long a call takes at most where nobody says.
+    pub(crate) fn patience(&self) -> Duration {
+        self.deadline(None)
+    }
+
+    /// How long a peer is silent when it is asked whether it is there.
+    pub(crate) fn ping_after(&self) -> Duration {
+        self.settings.ping_after
     }
 
     /// The type of a namespace, where it is registered.
@@ -150,31 +245,41 @@ impl Engine {
         self.types.get(namespace).copied()
     }
 
-    /// The store of an object of which no other is open.
+    /// The store of an object of which no other is open. Who waits for it does not keep the engine alive.
     pub(crate) fn open_store(
         &self,
-        namespace: &'static str,
+        object_type: ObjectType,
         id: ObjectId,
-    ) -> Result<ObjectStore, DatabaseError> {
-        ObjectStore::open(Arc::clone(&self.store), namespace, id)
+    ) -> impl Future<Output = Result<ObjectStore, DatabaseError>> + use<> {
+        let store = Arc::clone(&self.store);
+        let databases = object_type.sql().then(|| Arc::clone(&self.databases));
+        async move {
+            let namespace = object_type.namespace();
+            let shared = SharedStore::open(store, namespace, id)?;
+            Ok(match databases {
+                None => ObjectStore::Shared(shared),
+                Some(databases) => ObjectStore::Own(databases.open(namespace, shared).await?),
+            })
+        }
     }
 
     /// Answers a request of the gateway.
-    pub(crate) async fn request(&self, request: Request) -> Response {
-        let answer = match self.accept(request) {
+    pub(crate) async fn request(&self, request: Request, place: Place) -> Response {
+        let answer = match self.accept(request, place) {
             Ok(answer) => answer.await,
             Err(refused) => Err(refused),
         };
         answer.unwrap_or_else(|error| error_response(&error))
     }
 
-    fn accept(&self, request: Request) -> Result<Answer, ErrorReply> {
+    fn accept(&self, request: Request, place: Place) -> Result<Answer, ErrorReply> {
         let router = &*self.surroundings.router;
         let address = Address::parse(request.uri().path(), self.types.values(), router)?;
         let object_type = self.types[address.namespace];
         let deadline = self.deadline(deadline(&request)?);
         let call = route(&object_type, &address.path, request)?;
-        self.submit(object_type, &address.id, call, deadline, Chain::default())
+        let chain = Chain::default();
+        self.submit(object_type, &address.id, call, deadline, chain, place)
     }
 
     /// Accepts a call of a method that comes from inside the process.
@@ -185,10 +290,12 @@ impl Engine {
         request: CallRequest,
         chain: Chain,
     ) -> Result<Answer, ErrorReply> {
+        let mut place = self.load().enter()?;
+        place.bring(request.arguments.len())?;
         let object_type = self.known_type(namespace)?;
         let deadline = self.deadline(request.deadline);
         let call = object_type.call(request)?;
-        self.submit(object_type, id, call, deadline, chain)
+        self.submit(object_type, id, call, deadline, chain, place)
     }
 
     fn known_type(&self, namespace: &str) -> Result<ObjectType, ErrorReply> {
@@ -196,6 +303,23 @@ impl Engine {
             let known: Vec<&str> = self.types.keys().copied().collect();
             ErrorReply::namespace_not_found(namespace, &known)
         })
+    }
+
+    /// Accepts an event of a socket.
+    pub(crate) fn socket_event(
+        &self,
+        namespace: &'static str,
+        id: &ObjectId,
+        call: SocketCall,
+    ) -> Result<Answer, ErrorReply> {
+        let mut place = self.load().enter()?;
+        if let SocketEvent::Message(message) = &call.event {
+            place.bring(message.as_bytes().len())?;
+        }
+        let object_type = self.known_type(namespace)?;
+        let deadline = self.patience();
+        let call = Call::Socket(call);
+        self.submit(object_type, id, call, deadline, Chain::default(), place)
     }
 
     fn deadline(&self, asked: Option<Duration>) -> Duration {
@@ -212,6 +336,7 @@ impl Engine {
         call: Call,
         deadline: Duration,
         chain: Chain,
+        place: Place,
     ) -> Result<Answer, ErrorReply> {
         if chain.contains(id) {
             return Err(ErrorReply::reentrant_call());
@@ -224,6 +349,7 @@ impl Engine {
             deadline,
             chain,
             reply,
+            _place: place,
         }));
         self.tell(object_type, id, message)?;
         Ok(Answer { deadline, answer })
@@ -238,11 +364,11 @@ impl Engine {
     ) -> Result<(), ErrorReply> {
         loop {
             let make = || Resident::new(self.own(), object_type, id.clone());
-            let place = self
-                .residents
+            let resident = self
+                .residents(object_type)
                 .place((object_type.namespace(), *id.as_bytes()), make);
-            let place = place.ok_or_else(ErrorReply::shutting_down)?;
-            match place.tell(message, &self.runtime) {
+            let resident = resident.ok_or_else(ErrorReply::shutting_down)?;
+            match resident.tell(message, &self.runtime) {
                 Ok(()) => return Ok(()),
                 Err(Refused::Full) => return Err(ErrorReply::overloaded()),
                 // It has just left: then there is another place.
@@ -278,30 +404,48 @@ impl Engine {
     }
 
     pub(crate) async fn sleep(&self) {
-        for resident in self.residents.all() {
+        for resident in self.residents.iter().flat_map(|those| those.all()) {
             // One that takes no messages has left memory already.
             let _ = resident.tell(Message::Sleep, &self.runtime);
         }
     }
 
-    pub(crate) async fn shutdown(&self) {
+    pub(crate) async fn shutdown(&self, grace: Duration) {
         // A second one waits for the first.
         let _only = self.shutdown.lock().await;
         self.stop_tasks();
-        let residents = self.residents.close();
+        let residents = self.close_residents();
         let finish = async {
             for resident in &residents {
                 resident.finished().await;
             }
         };
-        if tokio::time::timeout(DRAIN, finish).await.is_err() {
-            tracing::warn!("calls still ran after {DRAIN:?} and were given up");
+        if tokio::time::timeout(grace, finish).await.is_err() {
+            tracing::warn!("calls still ran after {grace:?} and were given up");
             residents.iter().for_each(|resident| resident.abort());
         }
-        self.residents.clear();
+        self.clear_residents();
+        self.peers.say_goodbye(&self.switchboard).await;
+        if tokio::time::timeout(CLOSING, self.databases.closed())
+            .await
+            .is_err()
+        {
+            tracing::warn!("databases of objects were still open after {CLOSING:?}");
+        }
         if let Some(own) = self.own.upgrade() {
             let _ = tokio::task::spawn_blocking(move || own.close()).await;
         }
+    }
+
+    fn close_residents(&self) -> Vec<Arc<Resident>> {
+        self.residents
+            .iter()
+            .flat_map(|those| those.close())
+            .collect()
+    }
+
+    fn clear_residents(&self) {
+        self.residents.iter().for_each(|those| those.clear());
     }
 
     fn stop_tasks(&self) {
@@ -319,8 +463,7 @@ impl Engine {
         let writing = writing.unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writing) = writing {
             self.store.writer.stop();
-            // A writer that panicked has ended too.
-            let _ = writing.join();
+            writing.join();
         }
         self.store.database.unlock();
     }
@@ -329,10 +472,11 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.stop_tasks();
-        for resident in self.residents.close() {
+        self.switchboard.forget_all();
+        for resident in self.close_residents() {
             resident.abort();
         }
-        self.residents.clear();
+        self.clear_residents();
         self.close();
     }
 }
@@ -476,7 +620,7 @@ mod tests {
     }
 
     fn in_memory(host: &Host) -> usize {
-        host.engine().residents().len()
+        host.engine().residents[0].len()
     }
 
     fn tasks() -> usize {
@@ -543,7 +687,7 @@ mod tests {
         while in_memory(&host) > 10 {
             yield_now().await;
         }
-        let left = host.engine().residents().all();
+        let left = host.engine().residents[0].all();
         let mut left: Vec<_> = left.iter().map(|one| one.key()).collect();
         let last = (40..50).map(|number| namespace(&host).id_from_name(&number.to_string()));
         let mut last: Vec<_> = last.map(|id| *id.as_bytes()).collect();

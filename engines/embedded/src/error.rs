@@ -1,4 +1,4 @@
-use std::{io, path::PathBuf, sync::Arc};
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use dokit_object::InvalidNamespace;
 
@@ -64,11 +64,22 @@ pub enum StartError {
         /// What the system said.
         source: io::Error,
     },
-    /// The server stopped by itself.
-    #[error("serve http")]
-    Serve {
-        /// Why.
-        source: io::Error,
+    /// The address can be reached from other machines, and nobody is asked who they are.
+    #[error(
+        "{address} can be reached from other machines: ask for a token (Builder::token) or check requests \
+         (Builder::check), or say that anyone may call (Builder::allow_anyone)"
+    )]
+    Unguarded {
+        /// The address.
+        address: SocketAddr,
+    },
+    /// An origin that no browser would send.
+    #[error(
+        "invalid origin {origin:?}: a scheme, a host and perhaps a port, such as \"https://app.example\""
+    )]
+    InvalidOrigin {
+        /// The origin.
+        origin: String,
     },
 }
 

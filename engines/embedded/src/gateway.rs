@@ -1,156 +1,136 @@
-//! The door for HTTP.
+//! The way of an HTTP request to its object.
 
-use std::{
-    error::Error,
-    fmt,
-    future::Future,
-    net::{SocketAddr, ToSocketAddrs},
-};
+use std::{error::Error, io};
 
-use axum::{
-    body::{Body, to_bytes},
-    extract::State,
-};
+use axum::extract::State;
+use bytes::{Bytes, BytesMut};
 use dokit_client::ErrorReply;
-use dokit_object::{Request, error_response};
-use http_body_util::LengthLimitError;
-use tokio::{net::TcpListener, sync::watch};
+use dokit_object::{Request, Response, error_response};
+use http::request::Parts;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Body;
 
-use crate::{Host, engine::DRAIN, error::StartError};
+use crate::{
+    Host,
+    load::Place,
+    sockets::{self, Upgrade},
+};
 
-/// A host's open door: an address that is listened on.
-#[derive(Debug)]
-pub struct Listener {
+/// Answers everybody's requests, if they are let in.
+#[derive(Clone, Debug)]
+pub(crate) struct Gateway {
     host: Host,
-    listener: TcpListener,
-    address: SocketAddr,
+    /// Whether it listens on loopback alone.
+    on_loopback: bool,
 }
 
 impl Host {
-    /// Listens on an address, such as `127.0.0.1:8787`, or port 0 for any that is free. Requests are
-    /// answered once [`Listener::serve`] runs.
-    ///
-    /// # Errors
-    ///
-    /// [`StartError::Listen`].
-    pub async fn listen(
-        &self,
-        address: impl ToSocketAddrs + fmt::Display,
-    ) -> Result<Listener, StartError> {
-        self.listener(bind(address).await?)
-    }
-
-    pub(crate) fn listener(&self, listener: TcpListener) -> Result<Listener, StartError> {
-        let address = listener.local_addr();
-        let address = address.map_err(|source| StartError::Serve { source })?;
-        Ok(Listener {
-            host: self.clone(),
-            listener,
-            address,
-        })
-    }
-
-    /// The gateway as a service, to nest it in a router of one's own.
+    /// The gateway as a service, to nest it in a router of one's own. Its doors are the same: the
+    /// tokens, the check and the origins of the [`Builder`](crate::Builder). How many connections there
+    /// may be, how long they may take, and by which names the server goes, is for the server around it
+    /// to say.
     pub fn router(&self) -> axum::Router {
-        axum::Router::new()
-            .fallback(answer)
-            .with_state(self.clone())
+        // Whoever has a server of their own knows by which names it goes.
+        let gateway = Gateway::new(self.clone(), false);
+        axum::Router::new().fallback(answer).with_state(gateway)
     }
 }
 
-impl Listener {
-    /// The address, with the port that was found for port 0.
-    #[must_use]
-    pub fn address(&self) -> SocketAddr {
-        self.address
+async fn answer(
+    State(gateway): State<Gateway>,
+    request: axum::extract::Request,
+) -> http::Response<axum::body::Body> {
+    gateway.answer(request).await.map(axum::body::Body::new)
+}
+
+impl Gateway {
+    pub(crate) fn new(host: Host, on_loopback: bool) -> Self {
+        Self { host, on_loopback }
     }
 
-    /// Answers requests until `stop` resolves, and then those that run, for ten seconds at most.
-    ///
-    /// # Errors
-    ///
-    /// [`StartError::Serve`].
-    pub async fn serve(
-        self,
-        stop: impl Future<Output = ()> + Send + 'static,
-    ) -> Result<(), StartError> {
-        let (stopped, mut stopping) = watch::channel(false);
-        let told = async move {
-            stop.await;
-            stopped.send_replace(true);
-        };
-        let serving = axum::serve(self.listener, self.host.router()).with_graceful_shutdown(told);
-        let drained = async move {
-            // A client that keeps its request half sent does not keep us.
-            if stopping.wait_for(|stopping| *stopping).await.is_ok() {
-                #[expect(clippy::disallowed_methods, reason = "a limit on real clients")]
-                tokio::time::sleep(DRAIN).await;
-            } else {
-                std::future::pending().await
+    pub(crate) async fn answer<B>(self, request: http::Request<B>) -> http::Response<Full<Bytes>>
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Error + 'static,
+    {
+        let (mut head, body) = request.into_parts();
+        let upgrade = Upgrade::take(&mut head);
+        let doors = self.host.engine().doors();
+        let response = match doors.admit(&head, self.on_loopback).await {
+            Ok(admitted) => {
+                let response = self.call(head, body).await;
+                let mut response = sockets::switch(self.host.engine(), upgrade, response);
+                admitted.sign(&mut response);
+                response
             }
+            Err(refused) => refused,
         };
-        tokio::select! {
-            served = serving => served.map_err(|source| StartError::Serve { source }),
-            () = drained => Ok(()),
+        response.map(Full::new)
+    }
+
+    async fn call<B>(&self, head: Parts, body: B) -> Response
+    where
+        B: Body<Data = Bytes> + Unpin,
+        B::Error: Error + 'static,
+    {
+        let engine = self.host.engine();
+        let read = async {
+            let mut place = engine.load().enter()?;
+            let body = read_body(body, engine.body_limit(), &mut place).await?;
+            Ok((body, place))
+        };
+        match read.await {
+            Ok((body, place)) => engine.request(Request::from_parts(head, body), place).await,
+            Err(refused) => error_response(&refused),
         }
     }
 }
 
-/// Opens an address for requests.
-pub(crate) async fn bind(
-    address: impl ToSocketAddrs + fmt::Display,
-) -> Result<TcpListener, StartError> {
-    let failed = |source| StartError::Listen {
-        address: address.to_string(),
-        source,
-    };
-    let addresses: Vec<SocketAddr> = address.to_socket_addrs().map_err(failed)?.collect();
-    TcpListener::bind(&*addresses).await.map_err(failed)
+/// Reads a body, no more of it than there is room for.
+async fn read_body<B>(mut body: B, limit: usize, place: &mut Place) -> Result<Bytes, ErrorReply>
+where
+    B: Body<Data = Bytes> + Unpin,
+    B::Error: Error + 'static,
+{
+    if body.size_hint().lower() > u64::try_from(limit).unwrap_or(u64::MAX) {
+        return Err(ErrorReply::payload_too_large(limit));
+    }
+    let mut whole = Bytes::new();
+    let mut parts = BytesMut::new();
+    while !body.is_end_stream() {
+        let Some(frame) = body.frame().await else {
+            break;
+        };
+        let Ok(data) = frame.map_err(|error| broken_off(&error))?.into_data() else {
+            continue;
+        };
+        place.bring(data.len())?;
+        if whole.len() + parts.len() + data.len() > limit {
+            return Err(ErrorReply::payload_too_large(limit));
+        }
+        // Most bodies come in one piece, which is not copied.
+        if whole.is_empty() && parts.is_empty() {
+            whole = data;
+        } else {
+            parts.extend_from_slice(&std::mem::take(&mut whole));
+            parts.extend_from_slice(&data);
+        }
+    }
+    Ok(if parts.is_empty() {
+        whole
+    } else {
+        parts.freeze()
+    })
 }
 
-async fn answer(State(host): State<Host>, request: axum::extract::Request) -> http::Response<Body> {
-    let (head, body) = request.into_parts();
-    let limit = host.engine().body_limit();
-    let response = match to_bytes(body, limit).await {
-        Ok(body) => host.handle(Request::from_parts(head, body)).await,
-        Err(error) => error_response(&unreadable_body(&error, limit)),
-    };
-    response.map(Body::from)
-}
-
-fn unreadable_body(error: &axum::Error, limit: usize) -> ErrorReply {
-    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+fn broken_off(error: &(dyn Error + 'static)) -> ErrorReply {
+    let mut cause = Some(error);
     while let Some(error) = cause {
-        if error.is::<LengthLimitError>() {
-            return ErrorReply::payload_too_large(limit);
+        let io = error.downcast_ref::<io::Error>();
+        if io.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut) {
+            return ErrorReply::request_timeout();
         }
         cause = error.source();
     }
     ErrorReply::new(400, "invalid_body", "the body broke off")
-}
-
-/// Resolves when the process is told to stop: SIGTERM, or ctrl-c.
-pub async fn told_to_stop() {
-    let interrupt = async {
-        // Where the signal cannot be heard, it ends the process by itself.
-        if tokio::signal::ctrl_c().await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    };
-    #[cfg(unix)]
-    let terminate = async {
-        use tokio::signal::unix::{SignalKind, signal};
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(_) => std::future::pending().await,
-        }
-    };
-    #[cfg(not(unix))]
-    let terminate = std::future::pending::<()>();
-    tokio::select! {
-        () = interrupt => {}
-        () = terminate => {}
-    }
 }

@@ -1,6 +1,6 @@
 use std::{fmt, sync::Arc};
 
-use dokit_object::{DurableObject, Namespace, Request, Response};
+use dokit_object::{DurableObject, Namespace, Request, Response, error_response};
 
 use crate::{Builder, database::Database, engine::Engine};
 
@@ -50,9 +50,17 @@ impl Host {
         Namespace::new(T::NAMESPACE, self.engine.router())
     }
 
-    /// Answers a request as the gateway does: its path names the object.
+    /// Answers a request as the gateway does: its path names the object. Nobody asks for a token here.
     pub async fn handle(&self, request: Request) -> Response {
-        self.engine.request(request).await
+        let entered = self.engine.load().enter();
+        let entered = entered.and_then(|mut place| {
+            place.bring(request.body().len())?;
+            Ok(place)
+        });
+        match entered {
+            Ok(place) => self.engine.request(request, place).await,
+            Err(refused) => error_response(&refused),
+        }
     }
 
     /// Returns once every alarm that is due by the host's clock has been tried, and none runs; at once
@@ -67,11 +75,11 @@ impl Host {
         self.engine.sleep().await;
     }
 
-    /// Takes no more calls, lets those that run or wait finish, for ten seconds at most, and closes
+    /// Takes no more calls, lets those that run or wait finish, for as long as [`Builder::drain`] says, and closes
     /// the data: when it has returned, another host can open it. Calls that come meanwhile are
     /// answered `shutting_down`.
     pub async fn shutdown(&self) {
-        self.engine.shutdown().await;
+        self.engine.shutdown(self.engine.serving().drain).await;
     }
 }
 

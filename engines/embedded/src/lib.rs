@@ -2,16 +2,27 @@
 
 mod builder;
 mod care;
+mod checkpoint;
 mod clock;
+mod connection;
 mod database;
+mod doors;
 mod engine;
 mod error;
 mod flight;
 mod gateway;
+mod held;
 mod host;
+mod known;
+mod listener;
+mod load;
+mod object_store;
+mod own;
 mod resident;
 mod residents;
 mod scheduler;
+mod serving;
+mod sockets;
 mod store;
 mod writer;
 
@@ -19,5 +30,6 @@ pub use builder::Builder;
 pub use care::{BackupError, Existing, ExportError, ImportError, Listed};
 pub use clock::SystemClock;
 pub use error::{DatabaseError, StartError};
-pub use gateway::{Listener, told_to_stop};
 pub use host::Host;
+pub use listener::Listener;
+pub use serving::told_to_stop;

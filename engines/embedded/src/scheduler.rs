@@ -2,7 +2,6 @@
 //! sends each to its object, and sleeps until the next.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicI64, AtomicU64, Ordering},
@@ -18,16 +17,11 @@ use tokio::sync::{Notify, watch};
 use crate::{
     database::{Due, Object},
     engine::{Answer, Engine},
+    held::{Held, Start},
 };
-
-/// How many alarms run at once at most.
-const AT_ONCE: usize = 256;
 
 /// How long an alarm may run.
 const DEADLINE: Duration = Duration::from_secs(15 * 60);
-
-/// How long an alarm that could not be run is held back at most.
-const LONGEST_HOLD: Duration = Duration::from_secs(1024);
 
 /// How the writer tells the scheduler of alarms that were set.
 #[derive(Clone, Debug, Default)]
@@ -45,21 +39,7 @@ struct Inner {
     settled: watch::Sender<u64>,
     /// How many deliveries are on their way.
     deliveries: AtomicU64,
-    /// Objects whose alarm runs, or has to wait because it could not be run. What is here is passed
-    /// over when the database says that it is due.
-    held: Mutex<HashMap<Object, Held>>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Held {
-    Running,
-    /// The alarm of `at` could not be run, nor that be recorded: the disk failed, or the queue was
-    /// full.
-    Waiting {
-        at: Timestamp,
-        failures: u32,
-        until: Timestamp,
-    },
+    held: Mutex<Held>,
 }
 
 impl Scheduler {
@@ -86,11 +66,10 @@ impl Scheduler {
     }
 
     fn nothing_runs(&self) -> bool {
-        self.inner.deliveries.load(Ordering::SeqCst) == 0
-            && self.held(|held| !held.values().any(|held| matches!(held, Held::Running)))
+        self.inner.deliveries.load(Ordering::SeqCst) == 0 && self.held(|held| held.nothing_runs())
     }
 
-    fn held<R>(&self, change: impl FnOnce(&mut HashMap<Object, Held>) -> R) -> R {
+    fn held<R>(&self, change: impl FnOnce(&mut Held) -> R) -> R {
         let mut held = self
             .inner
             .held
@@ -136,8 +115,8 @@ pub(crate) async fn run(engine: Weak<Engine>, scheduler: Scheduler) {
 /// Sends what is due to its objects and says when to look again.
 fn dispatch(engine: &Engine, scheduler: &Scheduler, now: Timestamp) -> Timestamp {
     let look = || {
-        let held = scheduler.held(|held| held.len());
-        let due = engine.database().due(now, AT_ONCE + held)?;
+        let limit = scheduler.held(|held| held.look(now));
+        let due = engine.database().due(now, limit)?;
         Ok::<_, crate::error::DatabaseError>((due, engine.database().next_alarm(now)?))
     };
     let (due, next) = match look() {
@@ -153,49 +132,35 @@ fn dispatch(engine: &Engine, scheduler: &Scheduler, now: Timestamp) -> Timestamp
         let Some(object_type) = engine.object_type(&due.namespace) else {
             continue;
         };
-        let start = scheduler.held(|held| {
-            match held.get(&due.object) {
-                Some(Held::Running) => return None,
-                // A clock that was set back does not make it wait longer.
-                Some(Held::Waiting { at, until, .. })
-                    if *at == due.at
-                        && *until > now
-                        && *until <= now.saturating_add(LONGEST_HOLD) =>
-                {
-                    next = next.min(*until);
-                    return None;
-                }
-                _ => {}
-            }
-            let running = held.values().filter(|held| matches!(held, Held::Running));
-            if running.count() >= AT_ONCE {
-                // The end of one that runs wakes us.
-                return None;
-            }
-            let failures = match held.insert(due.object, Held::Running) {
-                Some(Held::Waiting { at, failures, .. }) if at == due.at => failures,
-                _ => 0,
-            };
-            Some(failures)
-        });
-        if let Some(failures) = start {
-            let Due { object, id, at, .. } = due;
-            let id = ObjectId::from_bytes(id);
-            let chain = Chain::default();
-            let answer = engine.submit(object_type, &id, Call::Alarm, DEADLINE, chain);
-            let fired = Fired {
-                object,
-                at,
-                failures,
-                object_type,
-                id,
-            };
-            let scheduler = scheduler.clone();
-            let run = fire(engine.own(), scheduler, fired, answer);
-            engine.runtime().spawn(run);
+        let start = scheduler.held(|held| held.start(due.object, due.at, now));
+        match start {
+            Start::Now { failures } => run_alarm(engine, scheduler, object_type, &due, failures),
+            Start::Not { before } => next = next.min(before),
+            Start::Later => {}
         }
     }
     next
+}
+
+fn run_alarm(
+    engine: &Engine,
+    scheduler: &Scheduler,
+    object_type: ObjectType,
+    due: &Due,
+    failures: u32,
+) {
+    let id = ObjectId::from_bytes(due.id);
+    let (chain, place) = (Chain::default(), engine.load().enter_always());
+    let answer = engine.submit(object_type, &id, Call::Alarm, DEADLINE, chain, place);
+    let fired = Fired {
+        object: due.object,
+        at: due.at,
+        failures,
+        object_type,
+        id,
+    };
+    let run = fire(engine.own(), scheduler.clone(), fired, answer);
+    engine.runtime().spawn(run);
 }
 
 /// An alarm on its way to its object.
@@ -222,10 +187,11 @@ async fn fire(
     let Some(engine) = engine.upgrade() else {
         return;
     };
-    if let Ok(answer) = &mut answer {
-        for delivery in Delivery::take(answer) {
-            deliver(&engine, &scheduler, &fired, delivery);
-        }
+    let deliveries = answer.as_mut().map_or_else(|_| Vec::new(), Delivery::take);
+    // Then it has come on, and what else is due is to be sent at once.
+    let delivers = !deliveries.is_empty();
+    for delivery in deliveries {
+        deliver(&engine, &scheduler, &fired, delivery);
     }
     if let Err(error) = &answer {
         let (code, message) = (&error.code, &error.message);
@@ -234,28 +200,24 @@ async fn fire(
         tracing::error!(namespace, %at, %code, log, "an alarm failed: {message}");
     }
     // A handler's failure is recorded with the next try as the object's alarm, and one that succeeded
-    // is gone. Only where that could not be done, or where the handler has set the very same time
-    // again, is the old alarm still there: then it waits, so that nothing spins.
-    let stays = match engine.database().alarm(fired.object) {
-        Ok(alarm) => alarm == Some(fired.at),
+    // is gone. Only where that could not be done, or where the very same time was set again, is it still
+    // there: then it waits, so that nothing spins.
+    let Fired { object, at, .. } = fired;
+    scheduler.held(|held| held.answered(object));
+    let due = match engine.database().alarm(object) {
+        Ok(alarm) => alarm == Some(at),
         Err(_) => true,
     };
-    scheduler.held(|held| {
-        if stays {
-            let wait = Duration::from_secs(1 << fired.failures.min(10));
-            held.insert(
-                fired.object,
-                Held::Waiting {
-                    at: fired.at,
-                    failures: fired.failures.saturating_add(1),
-                    until: engine.clock().now().saturating_add(wait),
-                },
-            );
-        } else {
-            held.remove(&fired.object);
+    let now = engine.clock().now();
+    let look = scheduler.held(|held| {
+        if due && !delivers {
+            held.hold_back(object, at, fired.failures, answer.is_ok(), now);
         }
+        held.end(object) || due
     });
-    scheduler.inner.changed.notify_one();
+    if look {
+        scheduler.inner.changed.notify_one();
+    }
 }
 
 /// Carries calls of an object to another, and tells it what became of them. Where that cannot be told, its
@@ -266,9 +228,10 @@ fn deliver(engine: &Engine, scheduler: &Scheduler, from: &Fired, delivery: Deliv
     let on_its_way = OnItsWay::new(scheduler.clone());
     engine.runtime().spawn(async move {
         let delivered = delivery.run(&surroundings).await;
-        let told = own
-            .upgrade()
-            .map(|engine| engine.submit(object_type, &id, delivered, DEADLINE, Chain::default()));
+        let told = own.upgrade().map(|engine| {
+            let (chain, place) = (Chain::default(), engine.load().enter_always());
+            engine.submit(object_type, &id, delivered, DEADLINE, chain, place)
+        });
         let told = match told {
             Some(Ok(told)) => told.await,
             Some(Err(refused)) => Err(refused),

@@ -7,12 +7,13 @@ use crate::{
     database::{Database, Object},
     error::DatabaseError,
     flight::Flight,
+    known::Known,
     writer::Writer,
 };
 
 /// One object's part of the shared database, with what is on its way there lying over it.
 #[derive(Clone, Debug)]
-pub(crate) struct ObjectStore {
+pub(crate) struct SharedStore {
     shared: Arc<Shared>,
     namespace: &'static str,
     id: ObjectId,
@@ -40,6 +41,8 @@ struct Place {
     row: Option<Object>,
     /// Whether the row does not have the name yet, because the object was reached by its id before.
     nameless: bool,
+    /// With what is on its way.
+    known: Known,
 }
 
 impl Lane {
@@ -72,7 +75,7 @@ impl Lane {
     }
 }
 
-impl ObjectStore {
+impl SharedStore {
     /// The store of an object of which nothing is on its way. It knows the object by its name, where
     /// the database has that.
     pub(crate) fn open(
@@ -110,6 +113,11 @@ impl ObjectStore {
         &self.id
     }
 
+    /// Whether the shared database has a row of the object, with its name where it has one.
+    pub(crate) fn has_row(&self) -> bool {
+        self.lane.row_to_write().is_some()
+    }
+
     /// What is on its way.
     pub(crate) fn flight(&self) -> &Flight {
         &self.lane.flight
@@ -122,9 +130,14 @@ impl ObjectStore {
             return Ok(self.flight().sent());
         }
         self.shared.limits.check(&batch)?;
+        // Before it is sent: what reads beside this must not take the old value for the new.
+        self.lane.place().known.wrote(&batch);
         let writer = &self.shared.writer;
         let sent = writer.send(self.namespace, &self.id, batch, &self.lane);
-        sent.map_err(|error| Error::engine("commit", error))
+        sent.map_err(|error| {
+            self.lane.place().known.forget_all();
+            Error::engine("commit", error)
+        })
     }
 
     /// Reads what is durable. An object that has written nothing has none, and reads as
@@ -145,13 +158,23 @@ impl ObjectStore {
 
 // What is on its way is looked at before the database. A batch that lands in between is seen twice,
 // which is no harm; the other way round it would not be seen at all.
-impl Store for ObjectStore {
+impl Store for SharedStore {
     async fn get(&self, key: &str) -> Result<Option<String>> {
-        let written = |batch: &Batch| batch.written(key).map(|value| value.map(str::to_owned));
-        match self.flight().find(written) {
-            Some(value) => Ok(value),
-            None => Durable(self).get(key).await,
+        if let Some(value) = self.lane.place().known.get(key) {
+            return Ok(value.map(str::to_owned));
         }
+        let sent = self.flight().sent();
+        let written = |batch: &Batch| batch.written(key).map(|value| value.map(str::to_owned));
+        let value = match self.flight().find(written) {
+            Some(value) => value,
+            None => Durable(self).get(key).await?,
+        };
+        let mut place = self.lane.place();
+        // Not where it may have been written meanwhile, by an early commit.
+        if self.flight().sent() == sent {
+            place.known.read(key, value.as_deref());
+        }
+        Ok(value)
     }
 
     async fn list(&self, range: &KeyRange) -> Result<Vec<(String, String)>> {
@@ -183,7 +206,7 @@ impl Store for ObjectStore {
 }
 
 /// What is durable of an object, below what is on its way.
-struct Durable<'a>(&'a ObjectStore);
+struct Durable<'a>(&'a SharedStore);
 
 impl Store for Durable<'_> {
     async fn get(&self, key: &str) -> Result<Option<String>> {
@@ -210,7 +233,7 @@ impl Store for Durable<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::RefCell, thread::JoinHandle};
+    use std::cell::RefCell;
 
     use dokit_conformance::store::{run_all, run_all_durable};
     use dokit_storage::Memory;
@@ -219,7 +242,7 @@ mod tests {
     use tempfile::{TempDir, tempdir};
 
     use super::*;
-    use crate::database;
+    use crate::{checkpoint::Log, database, writer::Writing};
 
     /// An open data folder.
     struct Folder {
@@ -230,7 +253,7 @@ mod tests {
 
     struct Open {
         shared: Arc<Shared>,
-        writing: JoinHandle<()>,
+        writing: Writing,
     }
 
     impl Folder {
@@ -247,11 +270,11 @@ mod tests {
         fn reopen(&self) {
             if let Some(open) = self.open.take() {
                 open.shared.writer.stop();
-                open.writing.join().unwrap();
+                open.writing.join();
             }
-            let (database, connection) =
+            let (database, connections) =
                 database::open(self.path.path(), ["test"].into_iter()).unwrap();
-            let (writer, writing) = Writer::start(connection, |_| {});
+            let (writer, writing) = Writer::start(connections, Log::default(), || false, |_| {});
             let shared = Arc::new(Shared {
                 database,
                 writer,
@@ -260,13 +283,13 @@ mod tests {
             self.open.replace(Some(Open { shared, writing }));
         }
 
-        fn object(&self, id: ObjectId) -> ObjectStore {
+        fn object(&self, id: ObjectId) -> SharedStore {
             let open = self.open.borrow();
             let shared = Arc::clone(&open.as_ref().unwrap().shared);
-            ObjectStore::open(shared, "test", id).unwrap()
+            SharedStore::open(shared, "test", id).unwrap()
         }
 
-        fn fresh(&self) -> ObjectStore {
+        fn fresh(&self) -> SharedStore {
             let number = self.objects.replace_with(|number| *number + 1);
             self.object(ObjectId::from_name("test", &number.to_string()))
         }
@@ -292,6 +315,27 @@ mod tests {
         ));
     }
 
+    #[test]
+    fn what_was_read_is_not_looked_up_again() {
+        let folder = Folder::new();
+        let mut store = folder.fresh();
+        let batch = |value: &str| {
+            let mut batch = Batch::new();
+            batch.put("key", value);
+            batch
+        };
+        block_on(store.commit(batch("1"))).unwrap();
+        assert_eq!(block_on(store.get("key")).unwrap().as_deref(), Some("1"));
+        let disk = Connection::open(folder.path.path().join("objects.sqlite")).unwrap();
+        disk.execute_batch("UPDATE entries SET value = '2'")
+            .unwrap();
+        assert_eq!(block_on(store.get("key")).unwrap().as_deref(), Some("1"));
+        block_on(store.commit(batch("3"))).unwrap();
+        assert_eq!(block_on(store.get("key")).unwrap().as_deref(), Some("3"));
+        let reopened = folder.object(store.id().clone());
+        assert_eq!(block_on(reopened.get("key")).unwrap().as_deref(), Some("3"));
+    }
+
     /// Random batches, from a seed that the test names.
     struct Random(u64);
 
@@ -308,7 +352,7 @@ mod tests {
         fn batch(&mut self) -> Batch {
             let mut batch = Batch::new();
             for _ in 0..=self.below(3) {
-                let key = format!("k{}", self.below(6));
+                let key = format!("k{}", self.below(12));
                 match self.below(12) {
                     0 => batch.delete_all(),
                     1 => batch.delete_alarm(),
@@ -350,7 +394,7 @@ mod tests {
                     block_on(model.commit(batch.clone())).unwrap();
                     store.send(batch).unwrap();
                     let range = random.range();
-                    let key = format!("k{}", random.below(6));
+                    let key = format!("k{}", random.below(12));
                     block_on(async {
                         assert_eq!(
                             store.get(&key).await.unwrap(),

@@ -2,12 +2,25 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's way to fail is to panic")]
 
-use std::{path::Path, time::Duration};
+mod peer;
 
-use dokit_conformance::{Engine, Plain, Probe, Session, engine, for_each_engine_case};
+use std::{
+    cell::Cell,
+    fs,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use dokit_client::ObjectId;
+use dokit_conformance::{
+    Engine, Peer, Plain, Probe, Room, Rooms, Rows, Session, SocketEngine, SqlProbe, engine,
+    for_each_engine_case, for_each_socket_case, for_each_sql_case, sockets, sql,
+};
 use dokit_embedded::Host;
-use dokit_object::{Request, Response, testing::ManualClock};
+use dokit_object::{Close, Message, Request, Response, testing::ManualClock};
 use futures_executor::block_on;
+use peer::Tcp;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
@@ -17,6 +30,8 @@ struct Embedded {
     clock: ManualClock,
     sleep_after: Duration,
     running: Option<(Host, Runtime)>,
+    /// Where it listens, once somebody has asked.
+    address: Cell<Option<SocketAddr>>,
 }
 
 impl Embedded {
@@ -33,6 +48,7 @@ impl Embedded {
             clock,
             sleep_after,
             running,
+            address: Cell::new(None),
         }
     }
 
@@ -43,10 +59,45 @@ impl Embedded {
 
     /// From another connection, as somebody else with the file open.
     fn sql(&self, sql: &str) {
-        let file = self.data.path().join("objects.sqlite");
-        let connection = rusqlite::Connection::open(file).unwrap();
-        connection.busy_timeout(Duration::from_secs(10)).unwrap();
-        connection.execute_batch(sql).unwrap();
+        execute(&self.data.path().join("objects.sqlite"), sql);
+    }
+
+    /// The databases that objects have to themselves, with the tables of theirs that are written to.
+    fn own(&self) -> Vec<(PathBuf, Vec<String>)> {
+        let mut files = Vec::new();
+        files_under(&self.data.path().join("sql"), &mut files);
+        files.retain(|file| file.extension().is_some_and(|kind| kind == "sqlite"));
+        let tables = |file: PathBuf| {
+            let connection = open(&file);
+            let names = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name IN \
+                         ('entries', 'failures', '_dokit_keys', '_dokit_alarm')";
+            let mut names = connection.prepare(names).unwrap();
+            let names = names.query_map([], |row| row.get(0)).unwrap();
+            let names = names.collect::<rusqlite::Result<_>>().unwrap();
+            (file, names)
+        };
+        files.into_iter().map(tables).collect()
+    }
+}
+
+fn open(file: &Path) -> rusqlite::Connection {
+    let connection = rusqlite::Connection::open(file).unwrap();
+    connection.busy_timeout(Duration::from_secs(10)).unwrap();
+    connection
+}
+
+fn execute(file: &Path, sql: &str) {
+    open(file).execute_batch(sql).unwrap();
+}
+
+fn files_under(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files_under(&path, files);
+        } else {
+            files.push(path);
+        }
     }
 }
 
@@ -61,6 +112,9 @@ fn start(data: &Path, clock: &ManualClock, sleep_after: Duration) -> (Host, Runt
         .data(data)
         .object::<Probe>()
         .object::<Plain>()
+        .object::<Room>()
+        .object::<SqlProbe>()
+        .object::<Rows>()
         .clock(clock.clone())
         .sleep_after(sleep_after)
         .start()
@@ -92,6 +146,7 @@ impl Engine for Embedded {
 
     async fn crash(&mut self) {
         drop(self.running.take());
+        self.address.set(None);
         self.running = Some(start(self.data.path(), &self.clock, self.sleep_after));
     }
 
@@ -107,6 +162,20 @@ impl Engine for Embedded {
                  BEGIN SELECT RAISE(ABORT, 'the disk is broken'); END"
             ));
         }
+        // To roll back is what SQLite does of itself where a disk fails.
+        for (file, tables) in self.own() {
+            for table in tables {
+                for change in ["INSERT", "UPDATE", "DELETE"] {
+                    execute(
+                        &file,
+                        &format!(
+                            "CREATE TRIGGER broken_{table}_{change} BEFORE {change} ON {table} \
+                             BEGIN SELECT RAISE(ROLLBACK, 'the disk is broken'); END"
+                        ),
+                    );
+                }
+            }
+        }
     }
 
     async fn mend_disk(&self) {
@@ -118,6 +187,16 @@ impl Engine for Embedded {
         ] {
             self.sql(&format!("DROP TRIGGER broken_{trigger}"));
         }
+        for (file, tables) in self.own() {
+            for table in tables {
+                for change in ["INSERT", "UPDATE", "DELETE"] {
+                    execute(
+                        &file,
+                        &format!("DROP TRIGGER IF EXISTS broken_{table}_{change}"),
+                    );
+                }
+            }
+        }
     }
 
     async fn settle(&self) {
@@ -127,7 +206,110 @@ impl Engine for Embedded {
     }
 }
 
+impl SocketEngine for Embedded {
+    type Peer = Tcp;
+
+    async fn connect(&self, path: &str) -> Result<Tcp, Response> {
+        let address = match self.address.get() {
+            Some(address) => address,
+            None => {
+                let (host, runtime) = self.running();
+                let listener = runtime.block_on(host.listen("127.0.0.1:0")).unwrap();
+                let address = listener.address();
+                runtime.spawn(listener.serve(std::future::pending()));
+                self.address.set(Some(address));
+                address
+            }
+        };
+        Tcp::connect(address, path).map_err(|refused| *refused)
+    }
+
+    async fn break_disk_of(&self, _: &ObjectId) {
+        self.break_disk().await;
+    }
+
+    async fn mend_disk_of(&self, _: &ObjectId) {
+        self.mend_disk().await;
+    }
+}
+
+impl Peer for Tcp {
+    async fn send(&mut self, message: Message) {
+        Tcp::send(self, message);
+    }
+
+    async fn next(&mut self) -> Message {
+        Tcp::next(self)
+    }
+
+    async fn closed(&mut self) -> Close {
+        Tcp::closed(self)
+    }
+
+    async fn close(&mut self, code: u16, reason: &str) {
+        Tcp::close(self, code, reason);
+    }
+
+    async fn vanish(self) {}
+}
+
 macro_rules! tests {
+    ($suite:ident, $of:ident: $($case:ident,)*) => {
+        $(
+            mod $case {
+                use super::*;
+
+                #[test]
+                fn awake() {
+                    block_on($suite::$case(&mut Session::new(Embedded::new(), false).$of()));
+                }
+
+                #[test]
+                fn with_sleep_between_any_two_calls() {
+                    block_on($suite::$case(&mut Session::new(Embedded::new(), true).$of()));
+                }
+
+                #[test]
+                fn asleep_as_soon_as_nothing_calls() {
+                    let engine = Embedded::sleeping_after(Duration::ZERO);
+                    block_on($suite::$case(&mut Session::new(engine, false).$of()));
+                }
+            }
+        )*
+    };
+}
+
+mod keys {
+    use super::*;
+
+    macro_rules! cases {
+        ($($case:ident,)*) => { tests! { engine, of_objects_with_keys: $($case,)* } };
+    }
+
+    for_each_engine_case!(cases);
+}
+
+mod keys_of_sql_objects {
+    use super::*;
+
+    macro_rules! cases {
+        ($($case:ident,)*) => { tests! { engine, of_sql_objects: $($case,)* } };
+    }
+
+    for_each_engine_case!(cases);
+}
+
+mod rows {
+    use super::*;
+
+    macro_rules! cases {
+        ($($case:ident,)*) => { tests! { sql, of_sql_objects: $($case,)* } };
+    }
+
+    for_each_sql_case!(cases);
+}
+
+macro_rules! socket_tests {
     ($($case:ident,)*) => {
         $(
             mod $case {
@@ -135,22 +317,22 @@ macro_rules! tests {
 
                 #[test]
                 fn awake() {
-                    block_on(engine::$case(&mut Session::new(Embedded::new(), false)));
+                    block_on(sockets::$case(&mut Rooms::new(Embedded::new(), false)));
                 }
 
                 #[test]
-                fn with_sleep_between_any_two_calls() {
-                    block_on(engine::$case(&mut Session::new(Embedded::new(), true)));
+                fn with_sleep_before_whatever_is_done() {
+                    block_on(sockets::$case(&mut Rooms::new(Embedded::new(), true)));
                 }
 
                 #[test]
                 fn asleep_as_soon_as_nothing_calls() {
                     let engine = Embedded::sleeping_after(Duration::ZERO);
-                    block_on(engine::$case(&mut Session::new(engine, false)));
+                    block_on(sockets::$case(&mut Rooms::new(engine, false)));
                 }
             }
         )*
     };
 }
 
-for_each_engine_case!(tests);
+for_each_socket_case!(socket_tests);

@@ -215,6 +215,7 @@ async fn a_full_queue_answers_overloaded_and_no_other_object_notices() {
     for _ in 0..75 {
         let error = calls.next().await.unwrap().unwrap_err();
         assert!(error.is_overloaded() && !error.may_have_run(), "{error}");
+        assert_eq!(error.retry_after(), Some(Duration::from_secs(1)));
     }
     let other = SlowApiClient::new(slow.get_by_name("other"));
     assert_eq!(other.count().await.unwrap(), (1, 1));

@@ -1,4 +1,4 @@
-use dokit_storage::{Memory, Schema, TypedStorage};
+use dokit_storage::{Schema, TypedStorage};
 
 struct Plain;
 
@@ -8,6 +8,5 @@ struct Counter {
 }
 
 fn main() {
-    let _ = TypedStorage::<Plain, _>::new(Memory::new());
     let _ = TypedStorage::<Counter, _>::new(Plain);
 }

@@ -1,0 +1,10 @@
+PRAGMA application_id = 0x646f6b73;
+PRAGMA user_version = 1;
+CREATE TABLE _dokit_keys (key TEXT PRIMARY KEY NOT NULL, value TEXT NOT NULL) STRICT, WITHOUT ROWID;
+CREATE TABLE _dokit_alarm (one INTEGER PRIMARY KEY CHECK (one = 1), at INTEGER NOT NULL) STRICT;
+CREATE TABLE _dokit_migrations (place INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL);
+INSERT INTO _dokit_keys VALUES ('key', '[1]');
+INSERT INTO _dokit_alarm VALUES (1, 1234);
+INSERT INTO _dokit_migrations VALUES (1, 'orders', '2d5dc0867111614f');
+CREATE TABLE orders (id INTEGER PRIMARY KEY);
+INSERT INTO orders VALUES (7);
