@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use dokit_client::{CallReply, CallRequest, ErrorReply, ObjectId, TransportError};
+use dokit_client::{Access, CallReply, CallRequest, ErrorReply, ObjectId, TransportError};
 use dokit_object::{
     Address, BoxFuture, Call, Chain, Clock, ObjectType, Request, Response, Router, SocketCall,
     SocketEvent, SocketLimits, Surroundings, Switchboard, deadline, error_response, route,
@@ -29,7 +29,7 @@ use crate::{
     database::{self, Database},
     doors::Doors,
     error::{DatabaseError, StartError},
-    load::{Load, Place},
+    load::{Load, Place, overloaded},
     object_store::ObjectStore,
     own::Databases,
     resident::{Deadline, Envelope, Message, Refused, Resident},
@@ -340,6 +340,11 @@ impl Engine {
     ) -> Result<Answer, ErrorReply> {
         if chain.contains(id) {
             return Err(ErrorReply::reentrant_call());
+        }
+        let too_much = self.store.writer.bytes() > self.settings.waiting_bytes;
+        if too_much && call.access() == Access::Exclusive {
+            let what = "too many bytes are on their way to the disk";
+            return Err(overloaded(what));
         }
         let (reply, answer) = oneshot::channel();
         let deadline = Deadline::after(deadline);

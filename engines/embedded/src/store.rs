@@ -161,7 +161,7 @@ impl SharedStore {
 impl Store for SharedStore {
     async fn get(&self, key: &str) -> Result<Option<String>> {
         if let Some(value) = self.lane.place().known.get(key) {
-            return Ok(value.map(str::to_owned));
+            return Ok(value.json.as_deref().map(str::to_owned));
         }
         let sent = self.flight().sent();
         let written = |batch: &Batch| batch.written(key).map(|value| value.map(str::to_owned));
