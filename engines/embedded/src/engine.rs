@@ -4,7 +4,7 @@
 use std::{
     collections::BTreeMap,
     fmt,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
     time::Duration,
 };
@@ -14,7 +14,7 @@ use dokit_object::{
     Address, BoxFuture, Call, Chain, Clock, ObjectType, Request, Response, Router, Surroundings,
     deadline, error_response, route, to_call_reply,
 };
-use dokit_storage::{Batch, Limits};
+use dokit_storage::Limits;
 use tokio::{
     runtime::Handle,
     sync::{Semaphore, oneshot},
@@ -22,7 +22,7 @@ use tokio::{
 };
 
 use crate::{
-    care::{Existing, Import},
+    care::{Existing, Exported, Import, ImportError},
     checkpoint::Log,
     connection::Patience,
     database::{self, Database},
@@ -186,6 +186,16 @@ impl Engine {
         self.settings.limits
     }
 
+    /// The file of the database that an object of a SQL type has to itself.
+    pub(crate) fn own_database(&self, namespace: &str, id: &ObjectId) -> PathBuf {
+        self.databases.path(namespace, id)
+    }
+
+    /// The folder that those are in.
+    pub(crate) fn own_databases(&self) -> PathBuf {
+        self.databases.folder().to_owned()
+    }
+
     pub(crate) fn database(&self) -> &Database {
         &self.store.database
     }
@@ -322,20 +332,20 @@ impl Engine {
         &self,
         namespace: &'static str,
         id: &ObjectId,
-        batch: Batch,
+        exported: Exported,
         existing: Existing,
-    ) -> Result<bool, ErrorReply> {
+    ) -> Result<bool, ImportError> {
         let object_type = self.known_type(namespace)?;
         let (done, imported) = oneshot::channel();
         let import = Import {
-            batch,
+            exported,
             existing,
             done,
         };
         self.tell(object_type, id, Message::Import(Box::new(import)))?;
         let imported = imported.await;
         // Given up, by a shutdown that took too long.
-        imported.unwrap_or_else(|_| Err(ErrorReply::object_reset()))
+        imported.unwrap_or_else(|_| Err(ErrorReply::object_reset().into()))
     }
 
     pub(crate) async fn alarms_settled(&self) {
