@@ -13,6 +13,7 @@ mod flight;
 mod gateway;
 mod held;
 mod host;
+mod known;
 mod listener;
 mod load;
 mod object_store;
@@ -21,6 +22,7 @@ mod resident;
 mod residents;
 mod scheduler;
 mod serving;
+mod sockets;
 mod store;
 mod writer;
 
