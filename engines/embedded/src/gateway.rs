@@ -10,7 +10,7 @@ use http::request::Parts;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Body;
 
-use crate::{Host, load::Place};
+use crate::{Host, admin, load::Place};
 
 /// Answers everybody's requests, if they are let in.
 #[derive(Clone, Debug)]
@@ -50,14 +50,22 @@ impl Gateway {
         B::Error: Error + 'static,
     {
         let (head, body) = request.into_parts();
-        let doors = self.host.engine().doors();
-        let response = match doors.admit(&head, self.on_loopback).await {
+        let engine = self.host.engine();
+        if let Some(health) = admin::health(engine, &head) {
+            return health.map(Full::new);
+        }
+        let response = match engine.doors().admit(&head, self.on_loopback).await {
             Ok(admitted) => {
                 let mut response = self.call(head, body).await;
                 admitted.sign(&mut response);
                 response
             }
-            Err(refused) => refused,
+            Err(refused) => {
+                if let Some(error) = refused.error() {
+                    engine.refused(error);
+                }
+                refused.into_response()
+            }
         };
         response.map(Full::new)
     }
@@ -75,7 +83,10 @@ impl Gateway {
         };
         match read.await {
             Ok((body, place)) => engine.request(Request::from_parts(head, body), place).await,
-            Err(refused) => error_response(&refused),
+            Err(refused) => {
+                engine.refused(&refused);
+                error_response(&refused)
+            }
         }
     }
 }

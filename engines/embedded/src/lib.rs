@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod admin;
 mod builder;
 mod care;
 mod clock;
@@ -13,11 +14,13 @@ mod gateway;
 mod host;
 mod listener;
 mod load;
+mod metrics;
 mod resident;
 mod residents;
 mod scheduler;
 mod serving;
 mod store;
+mod trace;
 mod writer;
 
 pub use builder::Builder;

@@ -22,6 +22,7 @@ use tokio::{
     task::{AbortHandle, coop::consume_budget},
     time::{Instant, timeout_at},
 };
+use tracing::{Instrument, Span};
 
 use crate::{
     care::Import,
@@ -56,8 +57,10 @@ pub(crate) struct Envelope {
     /// The objects that wait for this call.
     pub(crate) chain: Chain,
     pub(crate) reply: Reply,
+    /// What the object tells `tracing` while it runs belongs to it.
+    pub(crate) span: Span,
     /// Given back when the call is done.
-    pub(crate) _place: Place,
+    pub(crate) place: Place,
 }
 
 /// What a call is answered.
@@ -164,18 +167,20 @@ impl Resident {
         self.key
     }
 
-    /// Puts a message into the queue, and sees to it that somebody works on it.
+    /// Puts a message into the queue, and sees to it that somebody works on it. Gives how many wait
+    /// before it.
     pub(crate) fn tell(
         self: &Arc<Self>,
         message: Message,
         runtime: &Handle,
-    ) -> Result<(), Refused> {
+    ) -> Result<usize, Refused> {
         let mut queue = self.queue();
+        let before = queue.messages.len();
         if queue.closed {
             return Err(Refused::Closed(message));
         }
         match (&message, queue.messages.back()) {
-            (Message::Sleep, Some(Message::Sleep)) => return Ok(()),
+            (Message::Sleep, Some(Message::Sleep)) => return Ok(before),
             (Message::Sleep, _) => {}
             (_, _) if queue.messages.len() < QUEUE => {}
             (_, _) => return Err(Refused::Full),
@@ -189,7 +194,7 @@ impl Resident {
             let worker = runtime.spawn(Arc::clone(self).work());
             queue.worker = Some(worker.abort_handle());
         }
-        Ok(())
+        Ok(before)
     }
 
     /// Since when it is idle, if it is, and is not in the list of those yet: now it is.
@@ -415,12 +420,15 @@ impl Resident {
             deadline,
             chain,
             reply,
+            span,
+            place: _place,
             ..
         } = envelope;
         let is_alarm = matches!(call, Call::Alarm);
         let run = chain
             .with(memory.id.clone())
-            .scope(activation.exclusive(call));
+            .scope(activation.exclusive(call))
+            .instrument(span);
         let Some(outcome) = deadline.run(run).await else {
             // Dropped half way: nothing of it remains, in memory neither, but what it committed.
             if is_alarm {
@@ -465,9 +473,13 @@ impl Resident {
                 deadline,
                 chain,
                 reply,
+                span,
+                // Held until the call is done.
+                place: _place,
                 ..
             } = envelope;
             let run = chain.with(id.clone()).scope(activation.shared(call));
+            let run = run.instrument(span);
             let outcome = deadline.run(run).await;
             let (answer, reset) = match outcome {
                 Some(outcome) => (outcome.reply, outcome.reset),

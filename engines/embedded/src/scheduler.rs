@@ -182,6 +182,9 @@ fn dispatch(engine: &Engine, scheduler: &Scheduler, now: Timestamp) -> Timestamp
             let Due { object, id, at, .. } = due;
             let id = ObjectId::from_bytes(id);
             let chain = Chain::default();
+            let late = now.as_millis().saturating_sub(at.as_millis());
+            let late = Duration::from_millis(late.unsigned_abs());
+            engine.metrics().alarm_fired(late);
             let place = engine.load().enter_always();
             let answer = engine.submit(object_type, &id, Call::Alarm, DEADLINE, chain, place);
             let fired = Fired {
@@ -238,6 +241,10 @@ async fn fire(
     // is gone. Only where that could not be done, or where the handler has set the very same time
     // again, is the old alarm still there: then it waits, so that nothing spins.
     let stays = match engine.database().alarm(fired.object) {
+        Ok(None) if answer.is_err() => {
+            engine.metrics().alarm_given_up();
+            false
+        }
         Ok(alarm) => alarm == Some(fired.at),
         Err(_) => true,
     };

@@ -219,7 +219,7 @@ mod tests {
     use tempfile::{TempDir, tempdir};
 
     use super::*;
-    use crate::database;
+    use crate::{database, metrics::Metrics};
 
     /// An open data folder.
     struct Folder {
@@ -251,7 +251,7 @@ mod tests {
             }
             let (database, connection) =
                 database::open(self.path.path(), ["test"].into_iter()).unwrap();
-            let (writer, writing) = Writer::start(connection, |_| {});
+            let (writer, writing) = Writer::start(connection, |_| {}, Arc::new(Metrics::new([])));
             let shared = Arc::new(Shared {
                 database,
                 writer,

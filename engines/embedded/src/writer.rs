@@ -15,9 +15,12 @@ use dokit_client::ObjectId;
 use dokit_storage::{AlarmChange, Batch, Timestamp};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
 
+use tokio::time::Instant;
+
 use crate::{
     database::{Object, apply},
     error::DatabaseError,
+    metrics::Metrics,
     store::Lane,
 };
 
@@ -62,9 +65,10 @@ impl Writer {
     pub(crate) fn start(
         connection: Connection,
         alarm_set: impl Fn(Timestamp) + Send + 'static,
+        metrics: Arc<Metrics>,
     ) -> (Self, JoinHandle<()>) {
         let (queue, waiting) = mpsc::channel();
-        let run = move || write_groups(connection, &waiting, &alarm_set);
+        let run = move || write_groups(connection, &waiting, &alarm_set, &metrics);
         let thread = thread::Builder::new().name("dokit-writer".to_owned());
         let thread = thread.spawn(run).expect("the system can start a thread");
         (Self { queue }, thread)
@@ -113,6 +117,7 @@ fn write_groups(
     mut connection: Connection,
     waiting: &Receiver<Message>,
     alarm_set: &impl Fn(Timestamp),
+    metrics: &Metrics,
 ) {
     let mut next = None;
     while let Some(message) = next.take().or_else(|| waiting.recv().ok()) {
@@ -129,7 +134,16 @@ fn write_groups(
             }
         }
         let parts = by_object(group);
-        match write(&mut connection, &parts) {
+        let commits = parts.iter().map(|part| part.commits.len()).sum();
+        let span = tracing::debug_span!("dokit.commit", objects = parts.len(), commits);
+        let began = Instant::now();
+        let written = span.in_scope(|| write(&mut connection, &parts));
+        let error = written.as_ref().err();
+        let disk_failed = error.is_some_and(|error| !is_of_one_batch(error));
+        if commits > 0 {
+            metrics.committed(commits, began.elapsed(), disk_failed);
+        }
+        match written {
             Ok(rows) => landed(parts, rows, alarm_set),
             // One bad batch does not spoil the others.
             Err(error) if is_of_one_batch(&error) => {
@@ -318,7 +332,8 @@ mod tests {
     #[test]
     fn a_closed_store_takes_no_commit() {
         let connection = Connection::open_in_memory().expect("memory can be opened");
-        let (writer, writing) = Writer::start(connection, |_| {});
+        let metrics = Arc::new(Metrics::new([]));
+        let (writer, writing) = Writer::start(connection, |_| {}, metrics);
         writer.stop();
         writing.join().expect("it ends");
         let lane = Arc::new(Lane::default());
