@@ -60,6 +60,15 @@ impl<E: Engine> Session<E> {
         }
     }
 
+    /// The same, asked of objects that have keys alone, as it begins.
+    #[must_use]
+    pub fn of_objects_with_keys(self) -> Self {
+        Self {
+            probe: Probe::NAMESPACE,
+            ..self
+        }
+    }
+
     /// The same, asked of objects that have a SQL database: nothing may differ. The engine serves
     /// [`SqlProbe`] too.
     #[must_use]

@@ -6,20 +6,37 @@ use std::time::Duration;
 
 use dokit_client::ObjectId;
 use dokit_conformance::{
-    Engine, Peer, Plain, Probe, Room, Rooms, Session, SocketEngine, engine, for_each_engine_case,
-    for_each_socket_case, sockets,
+    Engine, Peer, Plain, Probe, Room, Rooms, Rows, Session, SocketEngine, SqlProbe, engine,
+    for_each_engine_case, for_each_socket_case, for_each_sql_case, sockets, sql,
 };
 use dokit_object::{
-    Close, Message, Request, Response,
-    testing::{TestHost, TestSocket, block_on},
+    Close, DurableObject, Message, Request, Response,
+    testing::{Disk, TestHost, TestSocket, block_on},
 };
+use dokit_storage::Faults;
 
 struct Kit(TestHost);
 
 impl Kit {
     fn new() -> Self {
         let host = TestHost::new().object::<Probe>().object::<Plain>();
+        let host = host.object::<SqlProbe>().object::<Rows>();
         Self(host.object::<Room>())
+    }
+}
+
+impl Kit {
+    fn disk<T: DurableObject>(&self) -> Faults<Disk> {
+        let id = self.0.namespace::<T>().id_from_name("a");
+        self.0.disk::<T>(&id)
+    }
+
+    fn disks(&self) -> [Faults<Disk>; 3] {
+        [
+            self.disk::<Probe>(),
+            self.disk::<SqlProbe>(),
+            self.disk::<Rows>(),
+        ]
     }
 }
 
@@ -41,13 +58,15 @@ impl Engine for Kit {
     }
 
     async fn break_disk(&self) {
-        let id = self.0.namespace::<Probe>().id_from_name("a");
-        self.0.disk::<Probe>(&id).fail_commits_from(1);
+        for disk in self.disks() {
+            disk.fail_commits_from(1);
+        }
     }
 
     async fn mend_disk(&self) {
-        let id = self.0.namespace::<Probe>().id_from_name("a");
-        self.0.disk::<Probe>(&id).heal();
+        for disk in self.disks() {
+            disk.heal();
+        }
     }
 
     async fn settle(&self) {
@@ -109,26 +128,54 @@ impl Peer for Client {
 }
 
 macro_rules! tests {
-    ($($case:ident,)*) => {
+    ($suite:ident, $of:ident: $($case:ident,)*) => {
         $(
             mod $case {
                 use super::*;
 
                 #[test]
                 fn awake() {
-                    block_on(engine::$case(&mut Session::new(Kit::new(), false)));
+                    block_on($suite::$case(&mut Session::new(Kit::new(), false).$of()));
                 }
 
                 #[test]
                 fn with_sleep_between_any_two_calls() {
-                    block_on(engine::$case(&mut Session::new(Kit::new(), true)));
+                    block_on($suite::$case(&mut Session::new(Kit::new(), true).$of()));
                 }
             }
         )*
     };
 }
 
-for_each_engine_case!(tests);
+mod keys {
+    use super::*;
+
+    macro_rules! cases {
+        ($($case:ident,)*) => { tests! { engine, of_objects_with_keys: $($case,)* } };
+    }
+
+    for_each_engine_case!(cases);
+}
+
+mod keys_of_sql_objects {
+    use super::*;
+
+    macro_rules! cases {
+        ($($case:ident,)*) => { tests! { engine, of_sql_objects: $($case,)* } };
+    }
+
+    for_each_engine_case!(cases);
+}
+
+mod rows {
+    use super::*;
+
+    macro_rules! cases {
+        ($($case:ident,)*) => { tests! { sql, of_sql_objects: $($case,)* } };
+    }
+
+    for_each_sql_case!(cases);
+}
 
 macro_rules! socket_tests {
     ($($case:ident,)*) => {

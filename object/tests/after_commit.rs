@@ -6,9 +6,9 @@ use dokit_client::rpc;
 use dokit_object::{
     Alarm, Clock, Context, DurableObject, Error, Namespace, Result, State, Stub, Undelivered,
     durable_object,
-    testing::{TestHost, block_on},
+    testing::{Disk, TestHost, block_on},
 };
-use dokit_storage::{Batch, Faults, Memory, Store, Timestamp};
+use dokit_storage::{Batch, Faults, Store, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// It takes orders, and tells a [`Store`] of each.
@@ -223,7 +223,7 @@ impl Kit {
         DepotApiClient::new(self.objects::<Depot>().get_by_name(name))
     }
 
-    fn disk(&self) -> Faults<Memory> {
+    fn disk(&self) -> Faults<Disk> {
         let id = self.host.namespace::<Shop>().id_from_name("s");
         self.host.disk::<Shop>(&id)
     }

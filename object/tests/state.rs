@@ -5,9 +5,9 @@
 use dokit_client::{CallError, rpc};
 use dokit_object::{
     Alarm, Context, DurableObject, Error, Request, Response, Result, State, durable_object,
-    testing::{TestHost, block_on},
+    testing::{Disk, TestHost, block_on},
 };
-use dokit_storage::{Batch, Faults, Memory, Migrations, Schema, Step, Store, TypedStorage};
+use dokit_storage::{Batch, Faults, Migrations, Schema, Step, Store, TypedStorage};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
@@ -170,7 +170,7 @@ impl Kit {
         CartApiClient::new(self.host.namespace::<Cart>().get_by_name("c"))
     }
 
-    fn disk(&self) -> Faults<Memory> {
+    fn disk(&self) -> Faults<Disk> {
         let id = self.host.namespace::<Cart>().id_from_name("c");
         self.host.disk::<Cart>(&id)
     }

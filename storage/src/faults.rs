@@ -136,6 +136,11 @@ impl<T> Faults<T> {
         self.plan().reads.made
     }
 
+    /// The store under it, which does not fail.
+    pub fn store(&self) -> &T {
+        &self.store
+    }
+
     /// The store under it.
     pub fn into_store(self) -> T {
         self.store

@@ -32,7 +32,8 @@
 //! # What holds
 //!
 //! - The file is in WAL mode with `synchronous = FULL`: what has committed is on disk. Foreign keys
-//!   are on. [`SqlLimits`](crate::sql::SqlLimits) are SQLite's own limits of the connection.
+//!   are on. [`SqlLimits`](crate::sql::SqlLimits) are SQLite's own limits of the connection. What is
+//!   temporary (a sort, what a savepoint would restore) is in memory, not in files.
 //! - A statement that failed has changed nothing, but for `OR FAIL` and `RAISE(FAIL)`, which keep
 //!   what the statement did before. `OR ROLLBACK` and `RAISE(ROLLBACK)` end the transaction that is
 //!   open: all later use of it is an error.

@@ -31,6 +31,7 @@ use crate::{
 /// | [`longest_deadline`](Self::longest_deadline) | 15 min |
 /// | [`sleep_after`](Self::sleep_after) | 10 s |
 /// | [`awake_limit`](Self::awake_limit) | 100,000 |
+/// | [`sql_limit`](Self::sql_limit) | 1,000 |
 /// | [`clock`](Self::clock) | the system's |
 ///
 /// The doors and the limits of what comes over HTTP:
@@ -84,6 +85,7 @@ impl Builder {
                 waiting_bytes: 256 * 1024 * 1024,
                 drain: Duration::from_secs(10),
                 awake_limit: 100_000,
+                sql_limit: 1000,
                 clock: Arc::new(SystemClock),
             },
         }
@@ -146,6 +148,16 @@ impl Builder {
     /// An awake object costs what it keeps in its own fields, and about 1.5 KiB beside that.
     pub fn awake_limit(mut self, objects: usize) -> Self {
         self.settings.awake_limit = objects;
+        self
+    }
+
+    /// How many objects of SQL types have their databases open at most. One more waits for its place,
+    /// within its call's deadline, while the one that was idle longest is put to sleep.
+    ///
+    /// Each costs three file descriptors and about 190 KiB, so mind the process's own limit
+    /// (`ulimit -n`). They do not count for [`awake_limit`](Self::awake_limit).
+    pub fn sql_limit(mut self, databases: usize) -> Self {
+        self.settings.sql_limit = databases.max(1);
         self
     }
 

@@ -7,6 +7,7 @@ use std::{
     fs::{self, File},
     path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError, TryLockError},
+    time::Duration,
 };
 
 use dokit_client::ObjectId;
@@ -25,6 +26,9 @@ const FORMAT: i64 = 1;
 pub(crate) const FILE: &str = "objects.sqlite";
 const LOCK: &str = "lock";
 const READERS: usize = 4;
+
+/// How long a write waits for another process that has the database locked.
+pub(crate) const BUSY: Duration = Duration::from_secs(10);
 
 // `objects.alarm` is the object's alarm itself, not a copy of it: keys and alarm are in one commit.
 const TABLES: &str = "
@@ -67,6 +71,13 @@ const ALARMS_NOT_SERVED: &str = "
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct Object(i64);
 
+#[cfg(test)]
+impl Object {
+    pub(crate) fn of(number: i64) -> Self {
+        Self(number)
+    }
+}
+
 /// An alarm that is due.
 #[derive(Debug)]
 pub(crate) struct Due {
@@ -88,11 +99,18 @@ pub(crate) struct Database {
     lock: Mutex<Option<File>>,
 }
 
-/// Opens the database of a data folder, made where there is none, and the connection that writes.
+/// The connections of those who change the database.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    pub(crate) writer: Connection,
+    pub(crate) checkpoints: Connection,
+}
+
+/// Opens the database of a data folder, made where there is none.
 pub(crate) fn open<'n>(
     folder: &Path,
     namespaces: impl Iterator<Item = &'n str>,
-) -> Result<(Database, Connection), StartError> {
+) -> Result<(Database, Connections), StartError> {
     let unusable = |source| StartError::DataFolder {
         path: folder.to_owned(),
         source,
@@ -107,10 +125,12 @@ pub(crate) fn open<'n>(
     })?;
     let path = folder.join(FILE);
     let writer = open_writer(&path)?;
+    let unreadable = |error| unreadable(&path, &error);
+    let checkpoints = open_connection(&path).map_err(unreadable)?;
     let readers = (0..READERS)
         .map(|_| open_reader(&path).map(Mutex::new))
         .collect::<rusqlite::Result<_>>()
-        .map_err(|error| unreadable(&path, &error))?;
+        .map_err(unreadable)?;
     // Namespaces are letters, digits and hyphens: they need no escapes.
     let served: Vec<String> = namespaces.map(|name| format!("\"{name}\"")).collect();
     let database = Database {
@@ -122,7 +142,11 @@ pub(crate) fn open<'n>(
     database
         .warn_of_alarms_not_served()
         .map_err(|source| StartError::Database { path, source })?;
-    Ok((database, writer))
+    let connections = Connections {
+        writer,
+        checkpoints,
+    };
+    Ok((database, connections))
 }
 
 fn open_writer(path: &Path) -> Result<Connection, StartError> {
@@ -170,9 +194,14 @@ fn open_writer(path: &Path) -> Result<Connection, StartError> {
 }
 
 fn open_reader(path: &Path) -> rusqlite::Result<Connection> {
+    let connection = open_connection(path)?;
+    connection.execute_batch("PRAGMA query_only = ON")?;
+    Ok(connection)
+}
+
+fn open_connection(path: &Path) -> rusqlite::Result<Connection> {
     let connection = Connection::open(path)?;
     prepare(&connection)?;
-    connection.execute_batch("PRAGMA query_only = ON")?;
     Ok(connection)
 }
 
@@ -185,11 +214,13 @@ fn prepare(connection: &Connection) -> rusqlite::Result<()> {
             format!("its file system cannot hold a write-ahead log (journal mode {mode})").into(),
         ));
     }
-    // FULL: a commit returns only after its WAL frames are synced.
+    connection.busy_timeout(BUSY)?;
+    // FULL: a commit returns only after its WAL frames are synced. Checkpoints are made beside the writer.
+    // A log that has grown beyond its limit is cut when it begins anew.
     connection.execute_batch(
         "PRAGMA synchronous = FULL;
-         PRAGMA wal_autocheckpoint = 4000;
-         PRAGMA busy_timeout = 10000;
+         PRAGMA wal_autocheckpoint = 0;
+         PRAGMA journal_size_limit = 67108864;
          PRAGMA cache_size = -16000;",
     )
 }
@@ -437,12 +468,16 @@ mod tests {
     #[test]
     fn a_commit_is_synced_before_it_returns() {
         let data = tempdir().unwrap();
-        let (_database, writer) = open(data.path(), std::iter::empty()).unwrap();
-        let pragma = |name| {
-            writer.pragma_query_value(None, name, |row| row.get::<_, rusqlite::types::Value>(0))
-        };
-        assert_eq!(pragma("journal_mode").unwrap(), "wal".to_owned().into());
-        assert_eq!(pragma("synchronous").unwrap(), 2.into(), "FULL");
+        let (_database, connections) = open(data.path(), std::iter::empty()).unwrap();
+        // Checkpoints too: the log may begin anew only when the database has what was in it.
+        for connection in [connections.writer, connections.checkpoints] {
+            let pragma = |name| {
+                let value = |row: &Row<'_>| row.get::<_, rusqlite::types::Value>(0);
+                connection.pragma_query_value(None, name, value).unwrap()
+            };
+            assert_eq!(pragma("journal_mode"), "wal".to_owned().into());
+            assert_eq!(pragma("synchronous"), 2.into(), "FULL");
+        }
     }
 
     #[test]

@@ -10,7 +10,6 @@ use std::{
         Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
     },
-    thread::JoinHandle,
     time::Duration,
 };
 
@@ -29,20 +28,26 @@ use tracing::Span;
 
 use crate::{
     care::{Existing, Import},
+    checkpoint::Log,
     connection::Patience,
     database::{self, Database},
     doors::Doors,
     error::{DatabaseError, StartError},
     load::{Load, Place},
     metrics::{self, Metrics, Text, Watch},
+    object_store::ObjectStore,
+    own::Databases,
     resident::{Deadline, Envelope, Message, Refused, Resident},
     residents::Residents,
     scheduler::{self, Scheduler},
     serving::Serving,
-    store::{ObjectStore, Shared},
+    store::{Shared, SharedStore},
     trace,
-    writer::Writer,
+    writer::{Writer, Writing},
 };
+
+/// How long a shutdown waits for databases to close, once nothing of them is on its way any more.
+const CLOSING: Duration = Duration::from_secs(10);
 
 /// What a builder has gathered.
 pub(crate) struct Settings {
@@ -53,6 +58,7 @@ pub(crate) struct Settings {
     pub(crate) longest_deadline: Duration,
     pub(crate) sleep_after: Duration,
     pub(crate) awake_limit: usize,
+    pub(crate) sql_limit: usize,
     pub(crate) doors: Doors,
     pub(crate) admin: Option<String>,
     pub(crate) admin_doors: Doors,
@@ -69,11 +75,13 @@ pub(crate) struct Engine {
     own: Weak<Self>,
     types: BTreeMap<&'static str, ObjectType>,
     store: Arc<Shared>,
-    writing: Mutex<Option<JoinHandle<()>>>,
+    databases: Arc<Databases>,
+    writing: Mutex<Option<Writing>>,
     scheduler: Scheduler,
-    residents: Arc<Residents>,
-    /// The tasks of the host's own: the scheduler and the sweeper.
-    tasks: OnceLock<[AbortHandle; 2]>,
+    /// Those with keys alone, and those that have a database open.
+    residents: [Arc<Residents>; 2],
+    /// The tasks of the host's own: the scheduler and the sweepers.
+    tasks: OnceLock<[AbortHandle; 3]>,
     /// Held by the one shutdown that there is.
     shutdown: tokio::sync::Mutex<()>,
     settings: Settings,
@@ -93,19 +101,32 @@ impl Engine {
         types: BTreeMap<&'static str, ObjectType>,
         mut settings: Settings,
     ) -> Result<Arc<Self>, StartError> {
-        let (database, connection) = database::open(data, types.keys().copied())?;
+        let (database, connections) = database::open(data, types.keys().copied())?;
         let scheduler = Scheduler::default();
         let alarm_set = scheduler.clone();
+        let runtime = Handle::current();
+        // Beside a caller that waits for the disk another thread has to serve the others.
+        let callers_write = runtime.metrics().num_workers() > 1;
         let metrics = Arc::new(Metrics::new(types.values()));
         let alarm_set = move |at| alarm_set.set(at);
-        let (writer, writing) = Writer::start(connection, alarm_set, Arc::clone(&metrics));
+        let counted = Arc::clone(&metrics);
+        let (writer, writing) = Writer::start(
+            connections,
+            Log::default(),
+            callers_write,
+            alarm_set,
+            counted,
+        );
         let store = Shared {
             database,
             writer,
             limits: settings.limits,
         };
-        let residents = Residents::new(settings.sleep_after, settings.awake_limit);
-        let runtime = Handle::current();
+        let residents = [settings.awake_limit, settings.sql_limit];
+        let residents = residents.map(|limit| Residents::new(settings.sleep_after, limit));
+        let (limits, open) = (settings.limits, settings.sql_limit);
+        let counted = Arc::clone(&metrics);
+        let databases = Databases::new(data, limits, open, runtime.clone(), counted);
         let engine = Arc::new_cyclic(|own| {
             let router = Arc::new(Inside {
                 engine: own.clone(),
@@ -116,9 +137,10 @@ impl Engine {
                 own: own.clone(),
                 types,
                 store: Arc::new(store),
+                databases: Arc::new(databases),
                 writing: Mutex::new(Some(writing)),
                 scheduler,
-                residents: Arc::new(residents),
+                residents: residents.map(Arc::new),
                 tasks: OnceLock::new(),
                 shutdown: tokio::sync::Mutex::new(()),
                 load: Arc::new(Load::new(settings.waiting_calls, settings.waiting_bytes)),
@@ -139,9 +161,11 @@ impl Engine {
         // Not sooner: a task that finds no engine ends.
         let alarms = scheduler::run(engine.own(), engine.scheduler.clone());
         let alarms = engine.runtime.spawn(alarms).abort_handle();
-        let sweeper = Arc::clone(&engine.residents).sweep();
-        let sweeper = engine.runtime.spawn(sweeper).abort_handle();
-        let _ = engine.tasks.set([alarms, sweeper]);
+        let [keys, sql] = engine.residents.each_ref().map(|residents| {
+            let sweeper = Arc::clone(residents).sweep();
+            engine.runtime.spawn(sweeper).abort_handle()
+        });
+        let _ = engine.tasks.set([alarms, keys, sql]);
         Ok(engine)
     }
 
@@ -190,7 +214,6 @@ impl Engine {
     pub(crate) fn metrics_text(&self) -> String {
         let mut text = Text::default();
         self.metrics.write(&mut text);
-        let settings = &self.settings;
         let free = self.serving.places.available_permits();
         for (name, help, value) in [
             (
@@ -206,12 +229,12 @@ impl Engine {
             (
                 "dokit_objects_awake",
                 "Objects in memory.",
-                self.residents.len(),
+                self.residents.iter().map(|some| some.len()).sum(),
             ),
             (
                 "dokit_connections_open",
                 "Connections that are open.",
-                settings.connections.saturating_sub(free),
+                self.settings.connections.saturating_sub(free),
             ),
         ] {
             text.gauge(name, help, value);
@@ -277,9 +300,10 @@ impl Engine {
         &self.store.database
     }
 
-    /// The objects in memory.
-    pub(crate) fn residents(&self) -> &Residents {
-        &self.residents
+    /// The objects in memory, of types like this one.
+    pub(crate) fn residents(&self, object_type: ObjectType) -> &Residents {
+        let [keys, sql] = &self.residents;
+        if object_type.sql() { sql } else { keys }
     }
 
     /// The type of a namespace, where it is registered.
@@ -287,13 +311,22 @@ impl Engine {
         self.types.get(namespace).copied()
     }
 
-    /// The store of an object of which no other is open.
+    /// The store of an object of which no other is open. Who waits for it does not keep the engine alive.
     pub(crate) fn open_store(
         &self,
-        namespace: &'static str,
+        object_type: ObjectType,
         id: ObjectId,
-    ) -> Result<ObjectStore, DatabaseError> {
-        ObjectStore::open(Arc::clone(&self.store), namespace, id)
+    ) -> impl Future<Output = Result<ObjectStore, DatabaseError>> + use<> {
+        let store = Arc::clone(&self.store);
+        let databases = object_type.sql().then(|| Arc::clone(&self.databases));
+        async move {
+            let namespace = object_type.namespace();
+            let shared = SharedStore::open(store, namespace, id)?;
+            Ok(match databases {
+                None => ObjectStore::Shared(shared),
+                Some(databases) => ObjectStore::Own(databases.open(namespace, shared).await?),
+            })
+        }
     }
 
     /// Answers a request of the gateway.
@@ -399,7 +432,7 @@ impl Engine {
         loop {
             let make = || Resident::new(self.own(), object_type, id.clone());
             let resident = self
-                .residents
+                .residents(object_type)
                 .place((object_type.namespace(), *id.as_bytes()), make);
             let resident = resident.ok_or_else(ErrorReply::shutting_down)?;
             match resident.tell(message, &self.runtime) {
@@ -441,7 +474,7 @@ impl Engine {
     }
 
     pub(crate) async fn sleep(&self) {
-        for resident in self.residents.all() {
+        for resident in self.residents.iter().flat_map(|those| those.all()) {
             // One that takes no messages has left memory already.
             let _ = resident.tell(Message::Sleep, &self.runtime);
         }
@@ -452,7 +485,7 @@ impl Engine {
         // A second one waits for the first.
         let _only = self.shutdown.lock().await;
         self.stop_tasks();
-        let residents = self.residents.close();
+        let residents = self.close_residents();
         let finish = async {
             for resident in &residents {
                 resident.finished().await;
@@ -462,10 +495,27 @@ impl Engine {
             tracing::warn!("calls still ran after {grace:?} and were given up");
             residents.iter().for_each(|resident| resident.abort());
         }
-        self.residents.clear();
+        self.clear_residents();
+        if tokio::time::timeout(CLOSING, self.databases.closed())
+            .await
+            .is_err()
+        {
+            tracing::warn!("databases of objects were still open after {CLOSING:?}");
+        }
         if let Some(own) = self.own.upgrade() {
             let _ = tokio::task::spawn_blocking(move || own.close()).await;
         }
+    }
+
+    fn close_residents(&self) -> Vec<Arc<Resident>> {
+        self.residents
+            .iter()
+            .flat_map(|those| those.close())
+            .collect()
+    }
+
+    fn clear_residents(&self) {
+        self.residents.iter().for_each(|those| those.clear());
     }
 
     fn stop_tasks(&self) {
@@ -483,8 +533,7 @@ impl Engine {
         let writing = writing.unwrap_or_else(PoisonError::into_inner).take();
         if let Some(writing) = writing {
             self.store.writer.stop();
-            // A writer that panicked has ended too.
-            let _ = writing.join();
+            writing.join();
         }
         self.store.database.unlock();
         if let Some((_, task)) = self.admin.get() {
@@ -496,10 +545,10 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.stop_tasks();
-        for resident in self.residents.close() {
+        for resident in self.close_residents() {
             resident.abort();
         }
-        self.residents.clear();
+        self.clear_residents();
         self.close();
     }
 }
@@ -655,7 +704,7 @@ mod tests {
     }
 
     fn in_memory(host: &Host) -> usize {
-        host.engine().residents().len()
+        host.engine().residents[0].len()
     }
 
     fn tasks() -> usize {
@@ -722,7 +771,7 @@ mod tests {
         while in_memory(&host) > 10 {
             yield_now().await;
         }
-        let left = host.engine().residents().all();
+        let left = host.engine().residents[0].all();
         let mut left: Vec<_> = left.iter().map(|one| one.key()).collect();
         let last = (40..50).map(|number| namespace(&host).id_from_name(&number.to_string()));
         let mut last: Vec<_> = last.map(|id| *id.as_bytes()).collect();

@@ -196,6 +196,17 @@ impl Flight {
         self.until(|state| state.has_room().then_some(())).await;
     }
 
+    /// How many batches are on their way.
+    pub(crate) fn on_its_way(&self) -> usize {
+        self.state().batches.len()
+    }
+
+    /// Whether it is known of a batch that it is durable, or that it will never be.
+    pub(crate) fn is_decided(&self, number: u64) -> bool {
+        let state = self.state();
+        state.durable >= number || state.failed.is_some()
+    }
+
     /// Whether nothing is on its way any more.
     pub(crate) fn is_settled(&self) -> bool {
         self.state().batches.is_empty()

@@ -155,8 +155,26 @@ impl Metrics {
         })
     }
 
-    /// A group of commits was written, or was not.
-    pub(crate) fn committed(&self, commits: usize, took: Duration, disk_failed: bool) {
+    /// Makes so many commits durable together; what `of_disk` says is that an error is the disk's, and not
+    /// that of what was to be written.
+    pub(crate) fn commit<R, E>(
+        &self,
+        commits: usize,
+        of_disk: impl FnOnce(&E) -> bool,
+        commit: impl FnOnce() -> Result<R, E>,
+    ) -> Result<R, E> {
+        if commits == 0 {
+            return commit();
+        }
+        let span = tracing::debug_span!("dokit.commit", commits);
+        let began = Instant::now();
+        let committed = span.in_scope(commit);
+        let disk_failed = committed.as_ref().err().is_some_and(of_disk);
+        self.committed(commits, began.elapsed(), disk_failed);
+        committed
+    }
+
+    fn committed(&self, commits: usize, took: Duration, disk_failed: bool) {
         self.groups.observe(commits.try_into().unwrap_or(u64::MAX));
         self.commits.observe_duration(took);
         let failed_at = disk_failed.then(Instant::now);

@@ -8,6 +8,7 @@ use std::{
     collections::VecDeque,
     future::{Future, poll_fn},
     panic::{AssertUnwindSafe, catch_unwind},
+    pin::pin,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Poll, Waker},
     time::Duration,
@@ -20,6 +21,7 @@ use tokio::{
     runtime::Handle,
     sync::oneshot,
     task::{AbortHandle, coop::consume_budget},
+    task_local,
     time::{Instant, timeout_at},
 };
 use tracing::{Instrument, Span};
@@ -29,7 +31,8 @@ use crate::{
     engine::Engine,
     flight::{Release, commit_failed},
     load::Place,
-    store::ObjectStore,
+    object_store::ObjectStore,
+    own::kind,
 };
 
 /// How many calls wait for one object at most. One more is answered `overloaded`.
@@ -69,6 +72,11 @@ pub(crate) type Answer = Result<Response, ErrorReply>;
 /// The way of the answer.
 pub(crate) type Reply = oneshot::Sender<Answer>;
 
+task_local! {
+    /// For what cannot wait, and so cannot be stopped from outside: a statement that runs too long.
+    static DEADLINE: Deadline;
+}
+
 /// The moment after which a call is given up, by the machine's own time, which nobody sets back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline(Instant);
@@ -82,7 +90,14 @@ impl Deadline {
 
     /// Runs until then: none where the work took longer.
     pub(crate) async fn run<R>(self, work: impl Future<Output = R>) -> Option<R> {
-        timeout_at(self.0, work).await.ok()
+        DEADLINE.scope(self, timeout_at(self.0, work)).await.ok()
+    }
+
+    /// Whether what runs on this thread just now is late.
+    pub(crate) fn of_this_call_has_passed() -> bool {
+        DEADLINE
+            .try_with(|deadline| deadline.has_passed())
+            .unwrap_or(false)
     }
 
     fn has_passed(self) -> bool {
@@ -297,7 +312,7 @@ impl Resident {
                 }
                 Message::Import(import) => {
                     memory.reset();
-                    import.run(self.open(&mut memory)).await;
+                    import.run(self.open(&mut memory).await).await;
                 }
                 Message::Call(envelope) => {
                     // What the object's own code does in a destructor may panic, too.
@@ -311,7 +326,7 @@ impl Resident {
         }
         drop(memory);
         if let Some(engine) = self.engine.upgrade() {
-            engine.residents().idle(&self);
+            engine.residents(self.object_type).idle(&self);
         }
     }
 
@@ -320,11 +335,11 @@ impl Resident {
         // A task that never has to wait lets others run all the same.
         consume_budget().await;
         if let Some(store) = &memory.store
-            && !store.flight().has_room()
+            && !store.has_room()
             && !self.queue().messages.is_empty()
         {
             // A call that waits in the queue still counts there.
-            store.flight().room().await;
+            store.room().await;
         }
         let mut queue = self.queue();
         let message = queue.messages.pop_front();
@@ -333,6 +348,10 @@ impl Resident {
             queue.waker = None;
             queue.messages = VecDeque::new();
             queue.idle_at = Instant::now();
+            drop(queue);
+            if let Some(store) = &memory.store {
+                store.rest();
+            }
         }
         message
     }
@@ -351,7 +370,13 @@ impl Resident {
         let woken = if deadline.has_passed() {
             None
         } else {
-            deadline.run(self.wake(memory)).await
+            let ready = async {
+                if let Some(store) = &memory.store {
+                    store.ready_for(&envelope.call).await;
+                }
+                self.wake(memory).await
+            };
+            deadline.run(ready).await
         };
         match (woken, envelope.call.access()) {
             (None, _) => {
@@ -373,10 +398,13 @@ impl Resident {
 
     /// Wakes the object, unless it is awake.
     async fn wake(&self, memory: &mut Memory) -> Result<(), ErrorReply> {
-        let store = self.open(memory)?;
-        if memory.activation.is_some() {
+        if memory.activation.is_some() && !memory.has_failed() {
             return Ok(());
         }
+        if let Some(store) = &memory.store {
+            store.ready_to_wake().await;
+        }
+        let store = self.open(memory).await?;
         let engine = self.engine.upgrade();
         let engine = engine.ok_or_else(ErrorReply::shutting_down)?;
         let ctx = Context::new(
@@ -386,23 +414,26 @@ impl Resident {
             engine.surroundings(),
         );
         drop(engine);
+        let open = store.begin().map_err(|error| commit_failed(&error))?;
         let (activation, writes) = self.object_type.wake(ctx).await?;
-        store.send(writes).map_err(|error| commit_failed(&error))?;
+        open.keep(writes).map_err(|error| commit_failed(&error))?;
         memory.activation = Some(activation);
         Ok(())
     }
 
     /// The object's store, opened unless it is open. Where a commit has failed, what is in memory goes,
     /// and what is durable counts.
-    fn open(&self, memory: &mut Memory) -> Result<ObjectStore, ErrorReply> {
+    async fn open(&self, memory: &mut Memory) -> Result<ObjectStore, ErrorReply> {
         match &memory.store {
-            Some(store) if !store.flight().has_failed() => return Ok(store.clone()),
+            Some(store) if !memory.has_failed() => return Ok(store.clone()),
             Some(_) => memory.clear(),
             None => {}
         }
         let engine = self.engine.upgrade();
         let engine = engine.ok_or_else(ErrorReply::shutting_down)?;
-        let store = engine.open_store(self.namespace(), memory.id.clone());
+        let opening = engine.open_store(self.object_type, memory.id.clone());
+        drop(engine);
+        let store = opening.await;
         let store = store.map_err(|error| ErrorReply::internal(&error))?;
         memory.id = store.id().clone();
         memory.store = Some(store.clone());
@@ -421,23 +452,36 @@ impl Resident {
             chain,
             reply,
             span,
+            // Held until the call is done.
             place: _place,
             ..
         } = envelope;
         let is_alarm = matches!(call, Call::Alarm);
-        let run = chain
-            .with(memory.id.clone())
-            .scope(activation.exclusive(call))
-            .instrument(span);
-        let Some(outcome) = deadline.run(run).await else {
+        let kind = kind(&call);
+        let open = match store.begin() {
+            Ok(open) => open,
+            Err(error) => {
+                let failed = commit_failed(&error);
+                return self.answer(memory, reply, Err(failed));
+            }
+        };
+        let mut waited = false;
+        let run = notice_waiting(activation.exclusive(call), &mut waited);
+        let run = chain.with(memory.id.clone()).scope(run);
+        let run = run.instrument(span);
+        let outcome = deadline.run(run).await;
+        store.pace(kind, waited);
+        let Some(outcome) = outcome else {
             // Dropped half way: nothing of it remains, in memory neither, but what it committed.
+            drop(open);
             if is_alarm {
                 self.give_up_alarm(store).await;
             }
             memory.reset();
             return self.answer(memory, reply, Err(ErrorReply::deadline_exceeded()));
         };
-        let (answer, reset) = match store.send(outcome.writes) {
+        let open = if outcome.reset { open.anew() } else { Ok(open) };
+        let (answer, reset) = match open.and_then(|open| open.keep(outcome.writes)) {
             Ok(_) => (outcome.reply, outcome.reset),
             Err(error) => (Err(commit_failed(&error)), true),
         };
@@ -454,10 +498,14 @@ impl Resident {
         };
         let now = engine.clock().now();
         drop(engine);
+        // Where this cannot be written either, the alarm is still there.
+        store.ready_for(&Call::Alarm).await;
+        let Ok(open) = store.begin() else {
+            return;
+        };
         let failed = fail_alarm(store, now, "the alarm's handler took too long").await;
         if let Ok(Some(writes)) = failed {
-            // Where this cannot be written either, the alarm is still there.
-            let _ = store.send(writes);
+            let _ = open.keep(writes);
         }
     }
 
@@ -465,7 +513,7 @@ impl Resident {
     /// else came and ended this.
     async fn shared(&self, memory: &mut Memory, first: Envelope) -> Option<Message> {
         let activation = memory.activation.as_ref()?;
-        let flight = memory.store.as_ref()?.flight();
+        let store = memory.store.as_ref()?;
         let id = &memory.id;
         let read = |envelope: Envelope| async move {
             let Envelope {
@@ -474,7 +522,6 @@ impl Resident {
                 chain,
                 reply,
                 span,
-                // Held until the call is done.
                 place: _place,
                 ..
             } = envelope;
@@ -493,13 +540,17 @@ impl Resident {
             envelope.call.access() == Access::Shared
                 && !envelope.deadline.has_passed()
                 && !memory.knows_less_than(envelope)
-                && !flight.has_failed()
+                && !store.flight().has_failed()
         };
         let mut running = FuturesUnordered::new();
         running.push(read(first));
         let mut next = None;
         let mut reset = false;
         while !running.is_empty() {
+            if self.queue().messages.is_empty() {
+                // What came before these does not wait for them.
+                store.rest();
+            }
             tokio::select! {
                 biased;
                 Some((reply, answer, dirty)) = running.next() => {
@@ -507,9 +558,9 @@ impl Resident {
                     self.answer(memory, reply, answer);
                 }
                 // Answers that wait for the disk are bounded, too.
-                () = flight.room(), if !flight.has_room() => {}
+                () = store.room(), if !store.has_room() => {}
                 message = self.arrival(),
-                    if next.is_none() && !reset && running.len() < QUEUE && flight.has_room() =>
+                    if next.is_none() && !reset && running.len() < QUEUE && store.has_room() =>
                 {
                     match message {
                         Message::Call(envelope) if joins(&envelope) => {
@@ -561,7 +612,7 @@ impl Resident {
         // The object is gone before its place is: when another is made, there is none beside it.
         memory.clear();
         match self.engine.upgrade() {
-            Some(engine) => engine.residents().forget(self),
+            Some(engine) => engine.residents(self.object_type).forget(self),
             None => true,
         }
     }
@@ -582,6 +633,11 @@ impl Queue {
 impl Memory {
     fn knows_less_than(&self, envelope: &Envelope) -> bool {
         self.id.name().is_none() && envelope.id.name().is_some()
+    }
+
+    fn has_failed(&self) -> bool {
+        let store = self.store.as_ref();
+        store.is_some_and(|store| store.flight().has_failed())
     }
 
     fn is_settled(&self) -> bool {
@@ -610,4 +666,15 @@ impl Memory {
         tracing::error!(%id, name = id.name(), "the object panicked when it was dropped: {text}");
         self.reset();
     }
+}
+
+/// Does the work, and notices whether it had to wait for something.
+async fn notice_waiting<R>(work: impl Future<Output = R>, waited: &mut bool) -> R {
+    let mut work = pin!(work);
+    poll_fn(|context| {
+        let done = work.as_mut().poll(context);
+        *waited |= done.is_pending();
+        done
+    })
+    .await
 }

@@ -2,7 +2,6 @@
 //! sends each to its object, and sleeps until the next.
 
 use std::{
-    collections::HashMap,
     sync::{
         Arc, Mutex, PoisonError, Weak,
         atomic::{AtomicI64, AtomicU64, Ordering},
@@ -18,16 +17,11 @@ use tokio::sync::{Notify, watch};
 use crate::{
     database::{Due, Object},
     engine::{Answer, Engine},
+    held::{Held, Start},
 };
-
-/// How many alarms run at once at most.
-const AT_ONCE: usize = 256;
 
 /// How long an alarm may run.
 const DEADLINE: Duration = Duration::from_secs(15 * 60);
-
-/// How long an alarm that could not be run is held back at most.
-const LONGEST_HOLD: Duration = Duration::from_secs(1024);
 
 /// How the writer tells the scheduler of alarms that were set.
 #[derive(Clone, Debug, Default)]
@@ -45,21 +39,7 @@ struct Inner {
     settled: watch::Sender<u64>,
     /// How many deliveries are on their way.
     deliveries: AtomicU64,
-    /// Objects whose alarm runs, or has to wait because it could not be run. What is here is passed
-    /// over when the database says that it is due.
-    held: Mutex<HashMap<Object, Held>>,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum Held {
-    Running,
-    /// The alarm of `at` could not be run, nor that be recorded: the disk failed, or the queue was
-    /// full.
-    Waiting {
-        at: Timestamp,
-        failures: u32,
-        until: Timestamp,
-    },
+    held: Mutex<Held>,
 }
 
 impl Scheduler {
@@ -86,11 +66,10 @@ impl Scheduler {
     }
 
     fn nothing_runs(&self) -> bool {
-        self.inner.deliveries.load(Ordering::SeqCst) == 0
-            && self.held(|held| !held.values().any(|held| matches!(held, Held::Running)))
+        self.inner.deliveries.load(Ordering::SeqCst) == 0 && self.held(|held| held.nothing_runs())
     }
 
-    fn held<R>(&self, change: impl FnOnce(&mut HashMap<Object, Held>) -> R) -> R {
+    fn held<R>(&self, change: impl FnOnce(&mut Held) -> R) -> R {
         let mut held = self
             .inner
             .held
@@ -136,8 +115,8 @@ pub(crate) async fn run(engine: Weak<Engine>, scheduler: Scheduler) {
 /// Sends what is due to its objects and says when to look again.
 fn dispatch(engine: &Engine, scheduler: &Scheduler, now: Timestamp) -> Timestamp {
     let look = || {
-        let held = scheduler.held(|held| held.len());
-        let due = engine.database().due(now, AT_ONCE + held)?;
+        let limit = scheduler.held(|held| held.look(now));
+        let due = engine.database().due(now, limit)?;
         Ok::<_, crate::error::DatabaseError>((due, engine.database().next_alarm(now)?))
     };
     let (due, next) = match look() {
@@ -153,53 +132,40 @@ fn dispatch(engine: &Engine, scheduler: &Scheduler, now: Timestamp) -> Timestamp
         let Some(object_type) = engine.object_type(&due.namespace) else {
             continue;
         };
-        let start = scheduler.held(|held| {
-            match held.get(&due.object) {
-                Some(Held::Running) => return None,
-                // A clock that was set back does not make it wait longer.
-                Some(Held::Waiting { at, until, .. })
-                    if *at == due.at
-                        && *until > now
-                        && *until <= now.saturating_add(LONGEST_HOLD) =>
-                {
-                    next = next.min(*until);
-                    return None;
-                }
-                _ => {}
+        let start = scheduler.held(|held| held.start(due.object, due.at, now));
+        match start {
+            Start::Now { failures } => {
+                let late = now.as_millis().saturating_sub(due.at.as_millis());
+                let late = Duration::from_millis(late.unsigned_abs());
+                engine.metrics().alarm_fired(late);
+                run_alarm(engine, scheduler, object_type, &due, failures);
             }
-            let running = held.values().filter(|held| matches!(held, Held::Running));
-            if running.count() >= AT_ONCE {
-                // The end of one that runs wakes us.
-                return None;
-            }
-            let failures = match held.insert(due.object, Held::Running) {
-                Some(Held::Waiting { at, failures, .. }) if at == due.at => failures,
-                _ => 0,
-            };
-            Some(failures)
-        });
-        if let Some(failures) = start {
-            let Due { object, id, at, .. } = due;
-            let id = ObjectId::from_bytes(id);
-            let chain = Chain::default();
-            let late = now.as_millis().saturating_sub(at.as_millis());
-            let late = Duration::from_millis(late.unsigned_abs());
-            engine.metrics().alarm_fired(late);
-            let place = engine.load().enter_always();
-            let answer = engine.submit(object_type, &id, Call::Alarm, DEADLINE, chain, place);
-            let fired = Fired {
-                object,
-                at,
-                failures,
-                object_type,
-                id,
-            };
-            let scheduler = scheduler.clone();
-            let run = fire(engine.own(), scheduler, fired, answer);
-            engine.runtime().spawn(run);
+            Start::Not { before } => next = next.min(before),
+            Start::Later => {}
         }
     }
     next
+}
+
+fn run_alarm(
+    engine: &Engine,
+    scheduler: &Scheduler,
+    object_type: ObjectType,
+    due: &Due,
+    failures: u32,
+) {
+    let id = ObjectId::from_bytes(due.id);
+    let (chain, place) = (Chain::default(), engine.load().enter_always());
+    let answer = engine.submit(object_type, &id, Call::Alarm, DEADLINE, chain, place);
+    let fired = Fired {
+        object: due.object,
+        at: due.at,
+        failures,
+        object_type,
+        id,
+    };
+    let run = fire(engine.own(), scheduler.clone(), fired, answer);
+    engine.runtime().spawn(run);
 }
 
 /// An alarm on its way to its object.
@@ -240,30 +206,26 @@ async fn fire(
     // A handler's failure is recorded with the next try as the object's alarm, and one that succeeded
     // is gone. Only where that could not be done, or where the handler has set the very same time
     // again, is the old alarm still there: then it waits, so that nothing spins.
-    let stays = match engine.database().alarm(fired.object) {
+    let Fired { object, at, .. } = fired;
+    scheduler.held(|held| held.answered(object));
+    let stays = match engine.database().alarm(object) {
         Ok(None) if answer.is_err() => {
             engine.metrics().alarm_given_up();
             false
         }
-        Ok(alarm) => alarm == Some(fired.at),
+        Ok(alarm) => alarm == Some(at),
         Err(_) => true,
     };
-    scheduler.held(|held| {
+    let now = engine.clock().now();
+    let look = scheduler.held(|held| {
         if stays {
-            let wait = Duration::from_secs(1 << fired.failures.min(10));
-            held.insert(
-                fired.object,
-                Held::Waiting {
-                    at: fired.at,
-                    failures: fired.failures.saturating_add(1),
-                    until: engine.clock().now().saturating_add(wait),
-                },
-            );
-        } else {
-            held.remove(&fired.object);
+            held.hold_back(object, at, fired.failures, now);
         }
+        held.end(object) || stays
     });
-    scheduler.inner.changed.notify_one();
+    if look {
+        scheduler.inner.changed.notify_one();
+    }
 }
 
 /// Carries calls of an object to another, and tells it what became of them. Where that cannot be told, its

@@ -12,7 +12,7 @@ use crate::{
 
 /// One object's part of the shared database, with what is on its way there lying over it.
 #[derive(Clone, Debug)]
-pub(crate) struct ObjectStore {
+pub(crate) struct SharedStore {
     shared: Arc<Shared>,
     namespace: &'static str,
     id: ObjectId,
@@ -72,7 +72,7 @@ impl Lane {
     }
 }
 
-impl ObjectStore {
+impl SharedStore {
     /// The store of an object of which nothing is on its way. It knows the object by its name, where
     /// the database has that.
     pub(crate) fn open(
@@ -110,6 +110,11 @@ impl ObjectStore {
         &self.id
     }
 
+    /// Whether the shared database has a row of the object, with its name where it has one.
+    pub(crate) fn has_row(&self) -> bool {
+        self.lane.row_to_write().is_some()
+    }
+
     /// What is on its way.
     pub(crate) fn flight(&self) -> &Flight {
         &self.lane.flight
@@ -145,7 +150,7 @@ impl ObjectStore {
 
 // What is on its way is looked at before the database. A batch that lands in between is seen twice,
 // which is no harm; the other way round it would not be seen at all.
-impl Store for ObjectStore {
+impl Store for SharedStore {
     async fn get(&self, key: &str) -> Result<Option<String>> {
         let written = |batch: &Batch| batch.written(key).map(|value| value.map(str::to_owned));
         match self.flight().find(written) {
@@ -183,7 +188,7 @@ impl Store for ObjectStore {
 }
 
 /// What is durable of an object, below what is on its way.
-struct Durable<'a>(&'a ObjectStore);
+struct Durable<'a>(&'a SharedStore);
 
 impl Store for Durable<'_> {
     async fn get(&self, key: &str) -> Result<Option<String>> {
@@ -210,7 +215,7 @@ impl Store for Durable<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::RefCell, thread::JoinHandle};
+    use std::cell::RefCell;
 
     use dokit_conformance::store::{run_all, run_all_durable};
     use dokit_storage::Memory;
@@ -219,7 +224,7 @@ mod tests {
     use tempfile::{TempDir, tempdir};
 
     use super::*;
-    use crate::{database, metrics::Metrics};
+    use crate::{checkpoint::Log, database, metrics::Metrics, writer::Writing};
 
     /// An open data folder.
     struct Folder {
@@ -230,7 +235,7 @@ mod tests {
 
     struct Open {
         shared: Arc<Shared>,
-        writing: JoinHandle<()>,
+        writing: Writing,
     }
 
     impl Folder {
@@ -247,11 +252,13 @@ mod tests {
         fn reopen(&self) {
             if let Some(open) = self.open.take() {
                 open.shared.writer.stop();
-                open.writing.join().unwrap();
+                open.writing.join();
             }
-            let (database, connection) =
+            let (database, connections) =
                 database::open(self.path.path(), ["test"].into_iter()).unwrap();
-            let (writer, writing) = Writer::start(connection, |_| {}, Arc::new(Metrics::new([])));
+            let metrics = Arc::new(Metrics::new([]));
+            let log = Log::default();
+            let (writer, writing) = Writer::start(connections, log, false, |_| {}, metrics);
             let shared = Arc::new(Shared {
                 database,
                 writer,
@@ -260,13 +267,13 @@ mod tests {
             self.open.replace(Some(Open { shared, writing }));
         }
 
-        fn object(&self, id: ObjectId) -> ObjectStore {
+        fn object(&self, id: ObjectId) -> SharedStore {
             let open = self.open.borrow();
             let shared = Arc::clone(&open.as_ref().unwrap().shared);
-            ObjectStore::open(shared, "test", id).unwrap()
+            SharedStore::open(shared, "test", id).unwrap()
         }
 
-        fn fresh(&self) -> ObjectStore {
+        fn fresh(&self) -> SharedStore {
             let number = self.objects.replace_with(|number| *number + 1);
             self.object(ObjectId::from_name("test", &number.to_string()))
         }

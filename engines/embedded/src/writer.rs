@@ -1,24 +1,26 @@
-//! Group commit: one thread takes all commits that are waiting and makes them durable with one sync.
+//! Group commit: all commits that wait are made durable together, with one sync.
+//!
+//! One at a time writes. As a rule that is a thread of its own, so that callers go on while the disk works.
+//! But a hop to a thread and back takes almost as long as a quick disk: where commits have come one by one
+//! for a while, the next caller writes for itself.
 
 use std::{
     borrow::Cow,
-    collections::HashMap,
+    collections::{HashMap, VecDeque},
     slice,
-    sync::{
-        Arc,
-        mpsc::{self, Receiver, Sender},
-    },
+    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use dokit_client::ObjectId;
 use dokit_storage::{AlarmChange, Batch, Timestamp};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior};
-
 use tokio::time::Instant;
 
 use crate::{
-    database::{Object, apply},
+    checkpoint::{self, Log},
+    database::{BUSY, Connections, Object, apply},
     error::DatabaseError,
     metrics::Metrics,
     store::Lane,
@@ -26,6 +28,11 @@ use crate::{
 
 /// How many commits one group takes at most, so that the first of them does not wait for ever.
 const GROUP: usize = 1024;
+
+/// How many commits have to come one by one, and how quick the disk has to be each time, before a caller
+/// writes for itself.
+const ALONE: u32 = 8;
+const QUICK: Duration = Duration::from_millis(1);
 
 /// One object's batch on its way to the disk.
 #[derive(Debug)]
@@ -46,35 +53,98 @@ impl Drop for Commit {
     }
 }
 
-#[derive(Debug)]
-enum Message {
-    Commit(Commit),
-    Stop,
+/// The way to the database. What was sent before it is stopped is written.
+pub(crate) struct Writer {
+    inner: Arc<Inner>,
 }
 
-/// The way to the writer. It finishes what it was sent before it was stopped, or before the last of
-/// these was dropped.
-#[derive(Clone, Debug)]
-pub(crate) struct Writer {
-    queue: Sender<Message>,
+struct Inner {
+    queue: Mutex<Queue>,
+    /// Wakes the thread.
+    changed: Condvar,
+    /// Whoever has set [`Queue::writing`] uses it.
+    connection: Mutex<Connection>,
+    /// Told the time of each alarm that is set, once it is durable.
+    alarm_set: Box<dyn Fn(Timestamp) + Send + Sync>,
+    metrics: Arc<Metrics>,
+    /// What the checkpoints are told.
+    log: Arc<Log>,
+    /// Whether callers may write for themselves.
+    callers_write: bool,
+}
+
+#[derive(Default)]
+struct Queue {
+    commits: VecDeque<Commit>,
+    /// Somebody writes; all others leave their commits here.
+    writing: bool,
+    /// The thread sleeps.
+    idle: bool,
+    /// Nothing is taken any more.
+    stopped: bool,
+    /// How many commits have come one by one.
+    alone: u32,
+}
+
+/// The threads that write. They end when the writer is stopped.
+#[derive(Debug)]
+pub(crate) struct Writing {
+    writer: JoinHandle<()>,
+    checkpoints: JoinHandle<()>,
+    log: Arc<Log>,
+}
+
+impl Writing {
+    /// Returns when all is written, and nothing has the database open for writing any more.
+    pub(crate) fn join(self) {
+        // A thread that panicked has ended too.
+        let _ = self.writer.join();
+        self.log.stop();
+        let _ = self.checkpoints.join();
+    }
 }
 
 impl Writer {
-    /// Starts the writer's thread. `alarm_set` is told the time of each alarm that is set, once it is
-    /// durable.
+    /// Starts the threads. `callers_write` says that callers may be kept waiting for the disk; that is, that
+    /// they are threads beside which others run. `alarm_set` is told the time of each alarm that is set,
+    /// once it is durable.
     pub(crate) fn start(
-        connection: Connection,
-        alarm_set: impl Fn(Timestamp) + Send + 'static,
+        connections: Connections,
+        log: Log,
+        callers_write: bool,
+        alarm_set: impl Fn(Timestamp) + Send + Sync + 'static,
         metrics: Arc<Metrics>,
-    ) -> (Self, JoinHandle<()>) {
-        let (queue, waiting) = mpsc::channel();
-        let run = move || write_groups(connection, &waiting, &alarm_set, &metrics);
-        let thread = thread::Builder::new().name("dokit-writer".to_owned());
-        let thread = thread.spawn(run).expect("the system can start a thread");
-        (Self { queue }, thread)
+    ) -> (Self, Writing) {
+        let log = Arc::new(log);
+        let inner = Arc::new(Inner {
+            queue: Mutex::default(),
+            changed: Condvar::new(),
+            connection: Mutex::new(connections.writer),
+            alarm_set: Box::new(alarm_set),
+            metrics,
+            log: Arc::clone(&log),
+            callers_write,
+        });
+        let writer = {
+            let inner = Arc::clone(&inner);
+            start_thread("dokit-writer", move || inner.run())
+        };
+        let checkpoints = {
+            let log = Arc::clone(&log);
+            let connection = connections.checkpoints;
+            start_thread("dokit-checkpoint", move || {
+                checkpoint::run(&connection, &log)
+            })
+        };
+        let writing = Writing {
+            writer,
+            checkpoints,
+            log,
+        };
+        (Self { inner }, writing)
     }
 
-    /// Puts a batch into the queue, and into its object's flight, which tells what becomes of it.
+    /// Sends a batch on its way, and puts it into its object's flight, which tells what becomes of it.
     /// Gives its number there.
     pub(crate) fn send(
         &self,
@@ -84,75 +154,239 @@ impl Writer {
         lane: &Arc<Lane>,
     ) -> Result<u64, DatabaseError> {
         let batch = Arc::new(batch);
-        let mut commit = Commit {
+        let commit = Commit {
             namespace,
             id: id.clone(),
             batch: Arc::clone(&batch),
             lane: None,
         };
-        lane.flight.send(batch, || {
-            commit.lane = Some(Arc::clone(lane));
-            self.queue.send(Message::Commit(commit)).map_err(|refused| {
-                if let Message::Commit(mut commit) = refused.0 {
-                    // The flight has not taken it, and hears of it from us.
-                    commit.lane = None;
-                }
-                closed()
-            })
-        })
+        let mut own = None;
+        let number = lane.flight.send(batch, || {
+            own = self.inner.enqueue(commit, lane)?;
+            Ok(())
+        })?;
+        if let Some(commit) = own {
+            self.inner.write_own(commit);
+        }
+        Ok(number)
     }
 
-    /// Has the writer end. Commits that come after this fail.
+    /// Has the threads end once all is written. Commits that come after this fail.
     pub(crate) fn stop(&self) {
-        // It has ended already where nobody listens.
-        let _ = self.queue.send(Message::Stop);
+        self.inner.queue().stopped = true;
+        self.inner.changed.notify_one();
     }
+}
+
+impl std::fmt::Debug for Writer {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Writer").finish_non_exhaustive()
+    }
+}
+
+fn start_thread(name: &str, run: impl FnOnce() + Send + 'static) -> JoinHandle<()> {
+    let thread = thread::Builder::new().name(name.to_owned());
+    thread.spawn(run).expect("the system can start a thread")
 }
 
 fn closed() -> DatabaseError {
     DatabaseError::new("the store is closed")
 }
 
-fn write_groups(
-    mut connection: Connection,
-    waiting: &Receiver<Message>,
-    alarm_set: &impl Fn(Timestamp),
-    metrics: &Metrics,
-) {
-    let mut next = None;
-    while let Some(message) = next.take().or_else(|| waiting.recv().ok()) {
-        let first = match message {
-            Message::Commit(commit) => commit,
-            Message::Stop => return,
-        };
-        let mut group = vec![first];
-        while group.len() < GROUP && next.is_none() {
-            match waiting.try_recv() {
-                Ok(Message::Commit(commit)) => group.push(commit),
-                Ok(other) => next = Some(other),
-                Err(_) => break,
+impl Inner {
+    /// Takes a commit, or gives it back to be written by its caller.
+    fn enqueue(
+        &self,
+        mut commit: Commit,
+        lane: &Arc<Lane>,
+    ) -> Result<Option<Commit>, DatabaseError> {
+        let mut queue = self.queue();
+        if queue.stopped {
+            return Err(closed());
+        }
+        commit.lane = Some(Arc::clone(lane));
+        if queue.alone >= ALONE
+            && self.callers_write
+            && !queue.writing
+            && !self.log.waits_for_writer()
+        {
+            queue.writing = true;
+            return Ok(Some(commit));
+        }
+        queue.commits.push_back(commit);
+        if queue.idle && !queue.writing {
+            self.changed.notify_one();
+        }
+        Ok(None)
+    }
+
+    /// The thread.
+    fn run(&self) {
+        let _ended = Ended(self);
+        while let Some(group) = self.next_group() {
+            let turn = Turn::begin(self, group.len());
+            let connection = &mut *self.connection();
+            if self.log.waits_for_writer() {
+                self.log.finish(connection);
             }
+            self.write(connection, group);
+            drop(turn);
         }
-        let parts = by_object(group);
-        let commits = parts.iter().map(|part| part.commits.len()).sum();
-        let span = tracing::debug_span!("dokit.commit", objects = parts.len(), commits);
-        let began = Instant::now();
-        let written = span.in_scope(|| write(&mut connection, &parts));
-        let error = written.as_ref().err();
-        let disk_failed = error.is_some_and(|error| !is_of_one_batch(error));
-        if commits > 0 {
-            metrics.committed(commits, began.elapsed(), disk_failed);
+    }
+
+    /// What waits, once nobody writes; none when all is done and no more will come.
+    fn next_group(&self) -> Option<Vec<Commit>> {
+        let mut queue = self.queue();
+        loop {
+            if !queue.writing && !queue.commits.is_empty() {
+                queue.writing = true;
+                let commits = queue.commits.len().min(GROUP);
+                return Some(queue.commits.drain(..commits).collect());
+            }
+            if queue.stopped && !queue.writing {
+                return None;
+            }
+            queue.idle = true;
+            let woken = self.changed.wait(queue);
+            queue = woken.unwrap_or_else(PoisonError::into_inner);
+            queue.idle = false;
         }
+    }
+
+    /// Writes the commit of the caller that this runs in.
+    fn write_own(&self, mut commit: Commit) {
+        let _turn = Turn::begin(self, 1);
+        let Some(lane) = commit.lane.take() else {
+            return;
+        };
+        let commits = vec![commit];
+        let mut part = Part { lane, commits };
+        let connection = &mut *self.connection();
+        let _ = connection.busy_timeout(Duration::ZERO);
+        let written = self.write_group(connection, slice::from_ref(&part));
+        let _ = connection.busy_timeout(BUSY);
         match written {
-            Ok(rows) => landed(parts, rows, alarm_set),
+            Ok(rows) => self.landed(vec![part], rows),
+            Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
+                // Another process has the database locked: that is for the thread to wait for.
+                if let Some(mut commit) = part.commits.pop() {
+                    commit.lane = Some(Arc::clone(&part.lane));
+                    self.queue().commits.push_front(commit);
+                }
+            }
+            Err(error) => part.fail(&error),
+        }
+    }
+
+    /// Writes parts, and counts that.
+    fn write_group(
+        &self,
+        connection: &mut Connection,
+        parts: &[Part],
+    ) -> rusqlite::Result<Vec<Object>> {
+        let commits = parts.iter().map(|part| part.commits.len()).sum();
+        let of_disk = |error: &rusqlite::Error| {
+            let busy = error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy);
+            !busy && !is_of_one_batch(error)
+        };
+        let commit = || write(connection, parts);
+        self.metrics.commit(commits, of_disk, commit)
+    }
+
+    fn write(&self, connection: &mut Connection, group: Vec<Commit>) {
+        let parts = by_object(group);
+        match self.write_group(connection, &parts) {
+            Ok(rows) => self.landed(parts, rows),
             // One bad batch does not spoil the others.
             Err(error) if is_of_one_batch(&error) => {
                 for part in parts {
-                    write_apart(&mut connection, part, alarm_set);
+                    self.write_apart(connection, part);
                 }
             }
             Err(error) => parts.iter().for_each(|part| part.fail(&error)),
         }
+    }
+
+    /// Writes one object's commits: together, or else each by itself up to the first that is bad.
+    fn write_apart(&self, connection: &mut Connection, mut part: Part) {
+        match write(connection, slice::from_ref(&part)) {
+            Ok(rows) => self.landed(vec![part], rows),
+            Err(error) if part.commits.len() > 1 && is_of_one_batch(&error) => {
+                for commit in std::mem::take(&mut part.commits) {
+                    let lane = Arc::clone(&part.lane);
+                    let commits = vec![commit];
+                    let one = vec![Part { lane, commits }];
+                    match write(connection, &one) {
+                        Ok(rows) => self.landed(one, rows),
+                        Err(error) => return one.iter().for_each(|one| one.fail(&error)),
+                    }
+                }
+            }
+            Err(error) => part.fail(&error),
+        }
+    }
+
+    fn landed(&self, parts: Vec<Part>, rows: Vec<Object>) {
+        self.log
+            .grew(parts.len(), parts.iter().map(Part::bytes).sum());
+        for (part, row) in parts.into_iter().zip(rows) {
+            part.landed(row, &self.alarm_set);
+        }
+    }
+
+    fn connection(&self) -> MutexGuard<'_, Connection> {
+        let connection = self.connection.lock();
+        connection.unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn queue(&self) -> MutexGuard<'_, Queue> {
+        // No code of a user runs under this lock, so a poisoned one still holds whole data.
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The time in which one writes and all others wait.
+struct Turn<'a> {
+    inner: &'a Inner,
+    commits: usize,
+    began: Instant,
+}
+
+impl<'a> Turn<'a> {
+    /// [`Queue::writing`] is set already.
+    fn begin(inner: &'a Inner, commits: usize) -> Self {
+        let began = Instant::now();
+        Self {
+            inner,
+            commits,
+            began,
+        }
+    }
+}
+
+impl Drop for Turn<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.inner.queue();
+        queue.writing = false;
+        let alone = self.commits == 1 && queue.commits.is_empty() && self.began.elapsed() < QUICK;
+        queue.alone = if alone { queue.alone + 1 } else { 0 };
+        if queue.idle && (queue.stopped || !queue.commits.is_empty()) {
+            self.inner.changed.notify_one();
+        }
+    }
+}
+
+/// The thread has ended, as it should or by a panic: nothing is written after this.
+struct Ended<'a>(&'a Inner);
+
+impl Drop for Ended<'_> {
+    fn drop(&mut self) {
+        let mut queue = self.0.queue();
+        queue.stopped = true;
+        let lost = std::mem::take(&mut queue.commits);
+        // Their drop tells their objects.
+        drop(queue);
+        drop(lost);
     }
 }
 
@@ -188,7 +422,11 @@ impl Part {
         self.commits.last().expect("a part has commits")
     }
 
-    fn landed(mut self, row: Object, alarm_set: &impl Fn(Timestamp)) {
+    fn bytes(&self) -> usize {
+        self.commits.iter().map(|one| one.batch.bytes()).sum()
+    }
+
+    fn landed(mut self, row: Object, alarm_set: &dyn Fn(Timestamp)) {
         let named = self.last().id.name().is_some();
         let commits = std::mem::take(&mut self.commits);
         for commit in &commits {
@@ -229,31 +467,6 @@ fn by_object(group: Vec<Commit>) -> Vec<Part> {
     parts
 }
 
-fn landed(parts: Vec<Part>, rows: Vec<Object>, alarm_set: &impl Fn(Timestamp)) {
-    for (part, row) in parts.into_iter().zip(rows) {
-        part.landed(row, alarm_set);
-    }
-}
-
-/// Writes one object's commits: together, or else each by itself up to the first that is bad.
-fn write_apart(connection: &mut Connection, mut part: Part, alarm_set: &impl Fn(Timestamp)) {
-    match write(connection, slice::from_ref(&part)) {
-        Ok(rows) => landed(vec![part], rows, alarm_set),
-        Err(error) if part.commits.len() > 1 && is_of_one_batch(&error) => {
-            for commit in std::mem::take(&mut part.commits) {
-                let lane = Arc::clone(&part.lane);
-                let commits = vec![commit];
-                let one = vec![Part { lane, commits }];
-                match write(connection, &one) {
-                    Ok(rows) => landed(one, rows, alarm_set),
-                    Err(error) => return one.iter().for_each(|one| one.fail(&error)),
-                }
-            }
-        }
-        Err(error) => part.fail(&error),
-    }
-}
-
 /// Whether an error can be due to what one batch wants to write, and not to the disk or to another
 /// process, which every batch would meet.
 fn is_of_one_batch(error: &rusqlite::Error) -> bool {
@@ -285,7 +498,13 @@ fn write(connection: &mut Connection, parts: &[Part]) -> rusqlite::Result<Vec<Ob
 
 #[cfg(test)]
 mod tests {
+    use std::{fs, path::Path};
+
+    use futures_executor::block_on;
+    use tempfile::tempdir;
+
     use super::*;
+    use crate::database;
 
     fn commit(lane: &Arc<Lane>, key: &str) -> Commit {
         let mut batch = Batch::new();
@@ -329,19 +548,72 @@ mod tests {
         assert!(lane.flight.has_failed());
     }
 
+    fn open(folder: &Path, log: Log) -> (Writer, Writing) {
+        let opened = database::open(folder, ["test"].into_iter());
+        let (_, connections) = opened.expect("the folder is ours");
+        let metrics = Arc::new(Metrics::new([]));
+        Writer::start(connections, log, true, |_| {}, metrics)
+    }
+
+    fn send(writer: &Writer, lane: &Arc<Lane>) -> Result<u64, DatabaseError> {
+        let mut batch = Batch::new();
+        // Another value each time: SQLite writes nothing where nothing changes.
+        batch.put("key", format!("{:01000}", lane.flight.sent()));
+        writer.send("test", &ObjectId::from_name("test", "a"), batch, lane)
+    }
+
     #[test]
     fn a_closed_store_takes_no_commit() {
-        let connection = Connection::open_in_memory().expect("memory can be opened");
-        let metrics = Arc::new(Metrics::new([]));
-        let (writer, writing) = Writer::start(connection, |_| {}, metrics);
+        let folder = tempdir().expect("there is room");
+        let (writer, writing) = open(folder.path(), Log::default());
         writer.stop();
-        writing.join().expect("it ends");
+        writing.join();
         let lane = Arc::new(Lane::default());
-        let mut batch = Batch::new();
-        batch.put("key", "1");
-        let id = ObjectId::from_name("test", "a");
-        let refused = writer.send("test", &id, batch, &lane).unwrap_err();
+        let refused = send(&writer, &lane).unwrap_err();
         assert_eq!(refused.to_string(), "the store is closed");
         assert!(lane.flight.is_settled());
+    }
+
+    #[test]
+    fn a_caller_that_is_alone_writes_for_itself_unless_it_would_have_to_wait() {
+        let folder = tempdir().expect("there is room");
+        let (writer, writing) = open(folder.path(), Log::default());
+        let lane = Arc::new(Lane::default());
+        writer.inner.queue().alone = ALONE;
+        send(&writer, &lane).expect("it is open");
+        assert!(lane.flight.is_settled(), "it is written when this returns");
+
+        let other = Connection::open(folder.path().join("objects.sqlite")).expect("it is there");
+        other
+            .execute_batch("BEGIN IMMEDIATE")
+            .expect("nobody writes");
+        writer.inner.queue().alone = ALONE;
+        send(&writer, &lane).expect("it is open");
+        assert!(!lane.flight.is_settled());
+        other.execute_batch("COMMIT").expect("it holds the lock");
+        assert!(block_on(lane.flight.durable(2)).is_ok());
+        writer.stop();
+        writing.join();
+    }
+
+    #[test]
+    fn the_log_is_moved_into_the_database_and_begins_anew() {
+        let folder = tempdir().expect("there is room");
+        let (writer, writing) = open(folder.path(), Log::new(100_000, 50));
+        let lane = Arc::new(Lane::default());
+        // The header of the log counts how often it has begun, from its 12th byte on.
+        let begun = || {
+            let log = fs::read(folder.path().join("objects.sqlite-wal")).expect("it is there");
+            log[12..16].to_owned()
+        };
+        let mut number = send(&writer, &lane).expect("it is open");
+        assert!(block_on(lane.flight.durable(number)).is_ok());
+        let first = begun();
+        while begun() == first {
+            number = send(&writer, &lane).expect("it is open");
+            assert!(block_on(lane.flight.durable(number)).is_ok());
+        }
+        writer.stop();
+        writing.join();
     }
 }

@@ -2,9 +2,16 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's way to fail is to panic")]
 
-use std::{path::Path, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
-use dokit_conformance::{Engine, Plain, Probe, Session, engine, for_each_engine_case};
+use dokit_conformance::{
+    Engine, Plain, Probe, Rows, Session, SqlProbe, engine, for_each_engine_case, for_each_sql_case,
+    sql,
+};
 use dokit_embedded::Host;
 use dokit_object::{Request, Response, testing::ManualClock};
 use futures_executor::block_on;
@@ -43,10 +50,45 @@ impl Embedded {
 
     /// From another connection, as somebody else with the file open.
     fn sql(&self, sql: &str) {
-        let file = self.data.path().join("objects.sqlite");
-        let connection = rusqlite::Connection::open(file).unwrap();
-        connection.busy_timeout(Duration::from_secs(10)).unwrap();
-        connection.execute_batch(sql).unwrap();
+        execute(&self.data.path().join("objects.sqlite"), sql);
+    }
+
+    /// The databases that objects have to themselves, with the tables of theirs that are written to.
+    fn own(&self) -> Vec<(PathBuf, Vec<String>)> {
+        let mut files = Vec::new();
+        files_under(&self.data.path().join("sql"), &mut files);
+        files.retain(|file| file.extension().is_some_and(|kind| kind == "sqlite"));
+        let tables = |file: PathBuf| {
+            let connection = open(&file);
+            let names = "SELECT name FROM sqlite_schema WHERE type = 'table' AND name IN \
+                         ('entries', 'failures', '_dokit_keys', '_dokit_alarm')";
+            let mut names = connection.prepare(names).unwrap();
+            let names = names.query_map([], |row| row.get(0)).unwrap();
+            let names = names.collect::<rusqlite::Result<_>>().unwrap();
+            (file, names)
+        };
+        files.into_iter().map(tables).collect()
+    }
+}
+
+fn open(file: &Path) -> rusqlite::Connection {
+    let connection = rusqlite::Connection::open(file).unwrap();
+    connection.busy_timeout(Duration::from_secs(10)).unwrap();
+    connection
+}
+
+fn execute(file: &Path, sql: &str) {
+    open(file).execute_batch(sql).unwrap();
+}
+
+fn files_under(folder: &Path, files: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).into_iter().flatten() {
+        let path = entry.unwrap().path();
+        if path.is_dir() {
+            files_under(&path, files);
+        } else {
+            files.push(path);
+        }
     }
 }
 
@@ -61,6 +103,8 @@ fn start(data: &Path, clock: &ManualClock, sleep_after: Duration) -> (Host, Runt
         .data(data)
         .object::<Probe>()
         .object::<Plain>()
+        .object::<SqlProbe>()
+        .object::<Rows>()
         .clock(clock.clone())
         .sleep_after(sleep_after)
         .start()
@@ -107,6 +151,20 @@ impl Engine for Embedded {
                  BEGIN SELECT RAISE(ABORT, 'the disk is broken'); END"
             ));
         }
+        // To roll back is what SQLite does of itself where a disk fails.
+        for (file, tables) in self.own() {
+            for table in tables {
+                for change in ["INSERT", "UPDATE", "DELETE"] {
+                    execute(
+                        &file,
+                        &format!(
+                            "CREATE TRIGGER broken_{table}_{change} BEFORE {change} ON {table} \
+                             BEGIN SELECT RAISE(ROLLBACK, 'the disk is broken'); END"
+                        ),
+                    );
+                }
+            }
+        }
     }
 
     async fn mend_disk(&self) {
@@ -118,6 +176,16 @@ impl Engine for Embedded {
         ] {
             self.sql(&format!("DROP TRIGGER broken_{trigger}"));
         }
+        for (file, tables) in self.own() {
+            for table in tables {
+                for change in ["INSERT", "UPDATE", "DELETE"] {
+                    execute(
+                        &file,
+                        &format!("DROP TRIGGER IF EXISTS broken_{table}_{change}"),
+                    );
+                }
+            }
+        }
     }
 
     async fn settle(&self) {
@@ -128,29 +196,57 @@ impl Engine for Embedded {
 }
 
 macro_rules! tests {
-    ($($case:ident,)*) => {
+    ($suite:ident, $of:ident: $($case:ident,)*) => {
         $(
             mod $case {
                 use super::*;
 
                 #[test]
                 fn awake() {
-                    block_on(engine::$case(&mut Session::new(Embedded::new(), false)));
+                    block_on($suite::$case(&mut Session::new(Embedded::new(), false).$of()));
                 }
 
                 #[test]
                 fn with_sleep_between_any_two_calls() {
-                    block_on(engine::$case(&mut Session::new(Embedded::new(), true)));
+                    block_on($suite::$case(&mut Session::new(Embedded::new(), true).$of()));
                 }
 
                 #[test]
                 fn asleep_as_soon_as_nothing_calls() {
                     let engine = Embedded::sleeping_after(Duration::ZERO);
-                    block_on(engine::$case(&mut Session::new(engine, false)));
+                    block_on($suite::$case(&mut Session::new(engine, false).$of()));
                 }
             }
         )*
     };
 }
 
-for_each_engine_case!(tests);
+mod keys {
+    use super::*;
+
+    macro_rules! cases {
+        ($($case:ident,)*) => { tests! { engine, of_objects_with_keys: $($case,)* } };
+    }
+
+    for_each_engine_case!(cases);
+}
+
+mod keys_of_sql_objects {
+    use super::*;
+
+    macro_rules! cases {
+        ($($case:ident,)*) => { tests! { engine, of_sql_objects: $($case,)* } };
+    }
+
+    for_each_engine_case!(cases);
+}
+
+mod rows {
+    use super::*;
+
+    macro_rules! cases {
+        ($($case:ident,)*) => { tests! { sql, of_sql_objects: $($case,)* } };
+    }
+
+    for_each_sql_case!(cases);
+}

@@ -14,6 +14,8 @@ mod effects;
 mod ledger;
 #[path = "../examples/crash/load.rs"]
 mod load;
+#[path = "../examples/crash/power.rs"]
+mod power;
 #[path = "../examples/crash/process.rs"]
 mod process;
 #[path = "../examples/crash/random.rs"]

@@ -188,8 +188,7 @@ async fn a_call_a_call_within_it_and_their_commit_are_spans_that_tell_no_secrets
     while above != Some(*outer) {
         above = told.spans[&above.unwrap()].parent;
     }
-    let (_, commit) = find("dokit.commit", "commits", "1");
-    assert_eq!(commit.fields["objects"], "1");
+    find("dokit.commit", "commits", "1");
     for (span, text) in [(outer, "passing"), (inner, "writing")] {
         let here =
             |(at, fields): &&(Option<u64>, String)| *at == Some(*span) && fields.contains(text);

@@ -11,11 +11,12 @@ use std::{
 
 use dokit_alarms::Interval;
 use dokit_client::{Access, CallReply, CallRequest, ErrorReply, ObjectId, TransportError};
-use dokit_storage::{Faults, Memory, Store, Timestamp};
+use dokit_storage::{Batch, Faults, Store, Timestamp};
 use tokio::sync::RwLock;
 
 use super::{
-    ManualClock, TestSocket,
+    Disk, ManualClock, TestSocket,
+    disk::Running,
     socket::{self, Peers},
 };
 use crate::{
@@ -55,7 +56,7 @@ struct Slot {
     /// With its name, once somebody has called it by that.
     id: Mutex<ObjectId>,
     object_type: ObjectType,
-    disk: Faults<Memory>,
+    disk: Faults<Disk>,
     awake: RwLock<Option<Activation>>,
 }
 
@@ -94,7 +95,8 @@ impl TestHost {
     ///
     /// # Panics
     ///
-    /// When its namespace could not stand in an address.
+    /// When its namespace could not stand in an address; when it has SQL, and the crate has not the feature
+    /// `sqlite`.
     #[must_use]
     #[track_caller]
     pub fn object<T: DurableObject>(self) -> Self {
@@ -102,6 +104,11 @@ impl TestHost {
             Ok(object_type) => object_type,
             Err(invalid) => panic!("{invalid}"),
         };
+        assert!(
+            Disk::serves(&object_type),
+            "objects of {:?} have SQL: the test kit serves them with the feature `sqlite` of dokit-object",
+            T::NAMESPACE
+        );
         lock(&self.shared.types).insert(T::NAMESPACE, object_type);
         self
     }
@@ -229,6 +236,7 @@ impl TestHost {
         let objects = &mut *lock(&self.shared.objects);
         for slot in objects.values_mut() {
             let id = lock(&slot.id).clone();
+            slot.disk.store().crash();
             *slot = Arc::new(Slot {
                 id: Mutex::new(id),
                 object_type: slot.object_type,
@@ -244,7 +252,7 @@ impl TestHost {
     ///
     /// When the type is not served.
     #[must_use]
-    pub fn disk<T: DurableObject>(&self, id: &ObjectId) -> Faults<Memory> {
+    pub fn disk<T: DurableObject>(&self, id: &ObjectId) -> Faults<Disk> {
         match self.shared.slot(T::NAMESPACE, id) {
             Ok(slot) => slot.disk.clone(),
             Err(error) => panic!("{}", error.message),
@@ -273,7 +281,7 @@ impl Shared {
             Arc::new(Slot {
                 id: Mutex::new(id.clone()),
                 object_type,
-                disk: Faults::new(Memory::new()),
+                disk: Faults::new(Disk::new(&object_type)),
                 awake: RwLock::new(None),
             })
         };
@@ -337,6 +345,7 @@ impl Shared {
             Some(activation) => activation,
             None => self.wake(slot).await?,
         };
+        let running = slot.disk.store().begin();
         let Outcome {
             reply,
             writes,
@@ -344,9 +353,11 @@ impl Shared {
             reset,
             ..
         } = activation.exclusive(call).await;
-        if !writes.is_empty() && slot.disk.clone().commit(writes).await.is_err() {
-            return Err(ErrorReply::commit_failed());
+        if reset {
+            running.undo();
         }
+        commit(slot, &running, writes).await?;
+        drop(running);
         sockets.perform();
         if !reset {
             *awake = Some(activation);
@@ -386,10 +397,9 @@ impl Shared {
             self.surroundings(),
         );
         let ctx = self.switchboard.connect(ctx, &slot.object_type);
+        let running = slot.disk.store().begin();
         let (activation, writes) = slot.object_type.wake(ctx).await?;
-        if !writes.is_empty() && slot.disk.clone().commit(writes).await.is_err() {
-            return Err(ErrorReply::commit_failed());
-        }
+        commit(slot, &running, writes).await?;
         Ok(activation)
     }
 
@@ -415,6 +425,15 @@ impl Shared {
         }
         next
     }
+}
+
+/// Makes durable what a call has written.
+async fn commit(slot: &Slot, running: &Running<'_>, writes: Batch) -> Result<(), ErrorReply> {
+    if writes.is_empty() && !running.has_written() {
+        return Ok(());
+    }
+    let committed = slot.disk.clone().commit(writes).await;
+    committed.map_err(|_| ErrorReply::commit_failed())
 }
 
 /// The way from one object to another.

@@ -5,10 +5,12 @@
 //! disk.
 
 mod clock;
+mod disk;
 mod host;
 mod socket;
 
 pub use clock::ManualClock;
+pub use disk::Disk;
 pub use futures_executor::block_on;
 pub use host::TestHost;
 pub use socket::TestSocket;

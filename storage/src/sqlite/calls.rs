@@ -123,6 +123,28 @@ impl Calls {
         database.roll_back()
     }
 
+    /// Whether what has not committed still stands.
+    ///
+    /// # Errors
+    ///
+    /// [`SqlError::Engine`] where it is lost, until it is [abandoned](Self::abandon).
+    pub fn check(&self) -> Result<(), SqlError> {
+        self.database.database().usable("commit")
+    }
+
+    /// Whether a call is running.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.database.database().mode.get() == Mode::Call
+    }
+
+    /// Whether the call that is running has written anything since it began, or since its last early
+    /// commit.
+    #[must_use]
+    pub fn has_written(&self) -> bool {
+        self.database.database().wrote.get()
+    }
+
     /// Whether calls that wrote something were kept and wait for their commit. Where none do, what is
     /// read is durable.
     #[must_use]
@@ -161,7 +183,8 @@ impl Database {
     fn settle(&self, batch: &Batch) -> Result<(), SqlError> {
         self.usable("commit")?;
         self.in_call()?;
-        self.scoped(|| self.apply(batch))?;
+        // What it leaves half done where it fails is undone with the call.
+        self.apply(batch)?;
         if self.wrote.get() {
             self.check_deferred()?;
         }

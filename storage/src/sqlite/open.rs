@@ -98,9 +98,12 @@ fn prepare(connection: &Connection, path: &Path) -> Result<bool, OpenError> {
                 .into(),
         });
     }
-    // FULL: a commit returns only after its WAL frames are synced.
+    // FULL: a commit returns only after its WAL frames are synced. MEMORY: else each savepoint sets 64 KiB
+    // aside for a journal in a temporary file, which makes calls five times slower.
     connection
-        .execute_batch("PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON")
+        .execute_batch(
+            "PRAGMA synchronous = FULL; PRAGMA foreign_keys = ON; PRAGMA temp_store = MEMORY",
+        )
         .map_err(failed)?;
     connection
         .set_db_config(DbConfig::SQLITE_DBCONFIG_DEFENSIVE, true)

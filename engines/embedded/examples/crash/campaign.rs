@@ -12,6 +12,7 @@ use crate::{
     check,
     effects::Doubts,
     load::{self, Load, Objects, World},
+    power::{Lost, Power},
     process::{Process, Program, pause, wait_for_write},
     random::Random,
     server::Orders,
@@ -52,15 +53,18 @@ pub(crate) enum Moment {
     ShutDown,
     /// Not at all: it stops in good order.
     Never,
+    /// Under load, and with it the power fails. It needs `strace`.
+    PowerCut,
 }
 
 impl Moment {
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Load,
         Self::Checkpoint,
         Self::StartUp,
         Self::ShutDown,
         Self::Never,
+        Self::PowerCut,
     ];
 
     fn any(random: &mut Random) -> Self {
@@ -81,6 +85,7 @@ pub(crate) struct Summary {
     pub(crate) answered: u64,
     doubts: Doubts,
     pub(crate) kills: u32,
+    lost: Lost,
     /// The most that was in the write-ahead log at a kill, in bytes.
     longest_log: u64,
 }
@@ -107,6 +112,13 @@ impl fmt::Display for Summary {
             "{} calls answered, none lost; of those in doubt {} had happened, whole, and {} had not",
             self.answered, self.doubts.happened, self.doubts.never
         )?;
+        if self.lost.pending > 0 {
+            let Lost { pending, kept } = self.lost;
+            writeln!(
+                f,
+                "of {pending} writes that were not synced when the power failed {kept} were kept"
+            )?;
+        }
         write!(
             f,
             "up to {} KiB in the write-ahead log at a kill",
@@ -187,7 +199,14 @@ impl Round<'_> {
         summary: &mut Summary,
     ) -> Result<(), Box<dyn Error>> {
         let Self { world, plan, .. } = *self;
-        let mut process = Process::start(program, &self.orders)?;
+        let power = match self.moment {
+            Moment::PowerCut => Some(Power::watch(&plan.data)?),
+            _ => None,
+        };
+        let mut process = match &power {
+            Some(power) => Process::start_traced(program, &self.orders, power)?,
+            None => Process::start(program, &self.orders)?,
+        };
         let objects = Objects::at(&process.address()?)?;
         load::send_again(world, &objects).await?;
         let generation = (self.number / GENERATION).to_string();
@@ -197,7 +216,12 @@ impl Round<'_> {
 
         let load = Load {
             generation,
-            heavy: self.moment == Moment::Checkpoint,
+            heavy: match self.moment {
+                Moment::Checkpoint => true,
+                // Now and then, so that one falls into a checkpoint.
+                Moment::PowerCut => random.percent(50),
+                _ => false,
+            },
         };
         let span = random.up_to(plan.longest_load);
         let soon = random.up_to(Duration::from_millis(20));
@@ -207,6 +231,11 @@ impl Round<'_> {
         summary.longest_log = summary.longest_log.max(end?);
         if let Some(wrong) = world.known().wrong.take() {
             return Err(wrong.into());
+        }
+        if let Some(power) = power {
+            let lost = power.cut(&plan.data, random)?;
+            summary.lost.pending += lost.pending;
+            summary.lost.kept += lost.kept;
         }
         let starts = match self.moment {
             Moment::StartUp => 1 + random.below(3),
@@ -245,7 +274,9 @@ impl Round<'_> {
             match moment {
                 Moment::ShutDown => process.stop(Some(soon))?,
                 Moment::Never => process.stop(None)?,
-                Moment::Load | Moment::Checkpoint | Moment::StartUp => process.kill()?,
+                Moment::Load | Moment::Checkpoint | Moment::StartUp | Moment::PowerCut => {
+                    process.kill()?
+                }
             }
             let log = data.join("objects.sqlite-wal").metadata();
             Ok(log.map_or(0, |log| log.len()))

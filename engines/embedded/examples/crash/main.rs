@@ -2,11 +2,13 @@
 //! answered, and nothing by halves.
 //!
 //! ```text
-//! cargo run --release -p dokit-embedded --example crash -- [--rounds 200] [--seed 7] [--data folder]
+//! cargo run --release -p dokit-embedded --example crash -- \
+//!     [--rounds 200] [--power-cuts 0] [--seed 7] [--data folder]
 //! ```
 //!
-//! It kills a process, not the machine: what the process had handed to the system is kept. What a loss
-//! of power would do is another question.
+//! A killed process is not a machine without power: what the process had handed to the system is kept. What
+//! a loss of power does is worked out in as many rounds as `--power-cuts` says, which come first; they need
+//! `strace`.
 
 mod campaign;
 mod check;
@@ -14,6 +16,7 @@ mod clockwork;
 mod effects;
 mod ledger;
 mod load;
+mod power;
 mod process;
 mod random;
 mod scratch;
@@ -21,13 +24,14 @@ mod server;
 
 use std::{env, error::Error, path::PathBuf, process::Command, time::Duration};
 
-use campaign::Plan;
+use campaign::{Moment, Plan};
 use random::Random;
 use server::Orders;
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let (mut rounds, mut seed, mut data) = (200, Random::any_seed(), None);
+    let mut power_cuts = 0;
     let mut arguments = env::args().skip(1);
     while let Some(option) = arguments.next() {
         let value = arguments
@@ -35,6 +39,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
             .ok_or_else(|| format!("{option} has no value"))?;
         match &*option {
             "--rounds" => rounds = value.parse()?,
+            "--power-cuts" => power_cuts = value.parse()?,
             "--seed" => seed = value.parse()?,
             "--data" => data = Some(PathBuf::from(value)),
             "--serve" => {
@@ -45,16 +50,20 @@ async fn main() -> Result<(), Box<dyn Error>> {
         }
     }
     let folder = tempfile::tempdir()?;
+    // There has to be something first.
+    let first = [Moment::Never].iter().cycle().take(power_cuts.min(1));
+    let power_cuts = [Moment::PowerCut].iter().cycle().take(power_cuts);
+    let moments: Vec<Moment> = first.chain(power_cuts).copied().collect();
     let plan = Plan {
-        rounds,
+        rounds: rounds.max(u32::try_from(moments.len())?),
         seed,
         data: data.unwrap_or_else(|| folder.path().join("data")),
         least_answers: 0,
         longest_load: Duration::from_millis(500),
-        moments: Vec::new(),
+        moments,
         tamper: None,
     };
-    println!("{rounds} rounds, seed {seed}, in {:?}", plan.data);
+    println!("{} rounds, seed {seed}, in {:?}", plan.rounds, plan.data);
     let this = env::current_exe()?;
     let program = |orders: &str| {
         let mut command = Command::new(&this);

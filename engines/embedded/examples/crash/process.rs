@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use crate::server::Orders;
+use crate::{power::Power, server::Orders};
 
 /// How a server is started: the program, which gets the orders as text.
 pub(crate) type Program<'p> = &'p dyn Fn(&str) -> Command;
@@ -15,6 +15,8 @@ pub(crate) type Program<'p> = &'p dyn Fn(&str) -> Command;
 #[derive(Debug)]
 pub(crate) struct Process {
     child: Child,
+    /// The server's own id, where the child is another program that runs it.
+    inner: Option<String>,
     input: ChildStdin,
     output: BufReader<ChildStdout>,
 }
@@ -22,7 +24,22 @@ pub(crate) struct Process {
 impl Process {
     /// Starts a server, which need not be ready when this returns.
     pub(crate) fn start(program: Program<'_>, orders: &Orders) -> io::Result<Self> {
-        let mut child = program(&orders.to_text())
+        Self::run(program(&orders.to_text()))
+    }
+
+    /// The same, with a trace of what it asks of the system.
+    pub(crate) fn start_traced(
+        program: Program<'_>,
+        orders: &Orders,
+        power: &Power,
+    ) -> io::Result<Self> {
+        let mut traced = Self::run(power.traced(&program(&orders.to_text())))?;
+        traced.inner = Some(traced.line("process ")?);
+        Ok(traced)
+    }
+
+    fn run(mut command: Command) -> io::Result<Self> {
+        let mut child = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()?;
@@ -32,6 +49,7 @@ impl Process {
         };
         Ok(Self {
             child,
+            inner: None,
             input,
             output: BufReader::new(output),
         })
@@ -49,7 +67,11 @@ impl Process {
     }
 
     pub(crate) fn kill(mut self) -> io::Result<()> {
-        self.child.kill()?;
+        match &self.inner {
+            // Who traces it then ends by itself, with its trace complete.
+            Some(inner) => drop(Command::new("kill").args(["-9", inner]).status()?),
+            None => self.child.kill()?,
+        }
         self.child.wait().map(drop)
     }
 

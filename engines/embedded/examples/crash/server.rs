@@ -65,7 +65,7 @@ impl Clock for Ahead {
 
 /// Serves until it is killed, or told to stop, or nobody is there to tell it.
 ///
-/// It says `listening ADDRESS`, and then does what each line on its input says: `settle` is answered
+/// It says `process ID` and `listening ADDRESS`, and then does what each line on its input says: `settle` is answered
 /// `settled` when all alarms that are due have been tried; `stop` ends it in good order.
 pub(crate) async fn serve(orders: &Orders) -> Result<(), Box<dyn Error>> {
     let report = panic::take_hook();
@@ -84,6 +84,7 @@ pub(crate) async fn serve(orders: &Orders) -> Result<(), Box<dyn Error>> {
         .clock(Ahead(orders.ahead))
         .start()?;
     let listener = host.listen("127.0.0.1:0").await?;
+    say(&format!("process {}", std::process::id()))?;
     say(&format!("listening {}", listener.address()))?;
 
     let (told, mut lines) = mpsc::unbounded_channel();

@@ -6,7 +6,7 @@ use dokit_storage::{Batch, KeyRange, Limits, Store, Timestamp};
 use tokio::sync::oneshot;
 
 use super::line::{FORMAT, Line};
-use crate::{Host, database::Database, store::ObjectStore};
+use crate::{Host, database::Database, object_store::ObjectStore};
 
 /// What becomes of what the object has stored already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
