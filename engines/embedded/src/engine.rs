@@ -15,8 +15,9 @@ use std::{
 
 use dokit_client::{CallReply, CallRequest, ErrorReply, ObjectId, TransportError, header};
 use dokit_object::{
-    Address, BoxFuture, Call, Chain, Clock, ObjectType, Request, Response, Router, Surroundings,
-    deadline, error_response, route, to_call_reply,
+    Address, BoxFuture, Call, Chain, Clock, ObjectType, Request, Response, Router, SocketCall,
+    SocketEvent, SocketLimits, Surroundings, Switchboard, deadline, error_response, route,
+    to_call_reply,
 };
 use dokit_storage::{Batch, Limits};
 use tokio::{
@@ -41,6 +42,7 @@ use crate::{
     residents::Residents,
     scheduler::{self, Scheduler},
     serving::Serving,
+    sockets::{self, Peers},
     store::{Shared, SharedStore},
     trace,
     writer::{Writer, Writing},
@@ -59,6 +61,9 @@ pub(crate) struct Settings {
     pub(crate) sleep_after: Duration,
     pub(crate) awake_limit: usize,
     pub(crate) sql_limit: usize,
+    pub(crate) sockets: SocketLimits,
+    pub(crate) message_limit: usize,
+    pub(crate) ping_after: Duration,
     pub(crate) doors: Doors,
     pub(crate) admin: Option<String>,
     pub(crate) admin_doors: Doors,
@@ -80,6 +85,8 @@ pub(crate) struct Engine {
     scheduler: Scheduler,
     /// Those with keys alone, and those that have a database open.
     residents: [Arc<Residents>; 2],
+    switchboard: Switchboard,
+    peers: Peers,
     /// The tasks of the host's own: the scheduler and the sweepers.
     tasks: OnceLock<[AbortHandle; 3]>,
     /// Held by the one shutdown that there is.
@@ -105,15 +112,20 @@ impl Engine {
         let scheduler = Scheduler::default();
         let alarm_set = scheduler.clone();
         let runtime = Handle::current();
-        // Beside a caller that waits for the disk another thread has to serve the others.
-        let callers_write = runtime.metrics().num_workers() > 1;
+        let load = Arc::new(Load::new(settings.waiting_calls, settings.waiting_bytes));
+        let caller_may_wait = {
+            // Beside a caller that waits for the disk another thread has to serve those that come.
+            let serves_on = runtime.metrics().num_workers() > 1;
+            let load = Arc::clone(&load);
+            move || serves_on && load.calls() <= 1
+        };
         let metrics = Arc::new(Metrics::new(types.values()));
         let alarm_set = move |at| alarm_set.set(at);
         let counted = Arc::clone(&metrics);
         let (writer, writing) = Writer::start(
             connections,
             Log::default(),
-            callers_write,
+            caller_may_wait,
             alarm_set,
             counted,
         );
@@ -128,6 +140,11 @@ impl Engine {
         let counted = Arc::clone(&metrics);
         let databases = Databases::new(data, limits, open, runtime.clone(), counted);
         let engine = Arc::new_cyclic(|own| {
+            let (engine, tasks) = (Weak::clone(own), runtime.clone());
+            let now = settings.clock.now();
+            let switchboard = Switchboard::new(settings.sockets, now, move |orphan| {
+                tasks.spawn(sockets::vanished(Weak::clone(&engine), orphan));
+            });
             let router = Arc::new(Inside {
                 engine: own.clone(),
             });
@@ -141,9 +158,11 @@ impl Engine {
                 writing: Mutex::new(Some(writing)),
                 scheduler,
                 residents: residents.map(Arc::new),
+                switchboard,
+                peers: Peers::default(),
                 tasks: OnceLock::new(),
                 shutdown: tokio::sync::Mutex::new(()),
-                load: Arc::new(Load::new(settings.waiting_calls, settings.waiting_bytes)),
+                load,
                 serving: Serving {
                     patience: settings.patience,
                     places: Arc::new(Semaphore::new(settings.connections)),
@@ -232,6 +251,11 @@ impl Engine {
                 self.residents.iter().map(|some| some.len()).sum(),
             ),
             (
+                "dokit_sockets_open",
+                "WebSockets that are open.",
+                self.switchboard.open(),
+            ),
+            (
                 "dokit_connections_open",
                 "Connections that are open.",
                 self.settings.connections.saturating_sub(free),
@@ -304,6 +328,31 @@ impl Engine {
     pub(crate) fn residents(&self, object_type: ObjectType) -> &Residents {
         let [keys, sql] = &self.residents;
         if object_type.sql() { sql } else { keys }
+    }
+
+    /// The sockets of all objects, those asleep too.
+    pub(crate) fn switchboard(&self) -> &Switchboard {
+        &self.switchboard
+    }
+
+    /// The connections of those sockets.
+    pub(crate) fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    /// The largest message of a peer, in bytes.
+    pub(crate) fn message_limit(&self) -> usize {
+        self.settings.message_limit
+    }
+
+    /// How long a call takes at most where nobody says.
+    pub(crate) fn patience(&self) -> Duration {
+        self.deadline(None)
+    }
+
+    /// How long a peer is silent when it is asked whether it is there.
+    pub(crate) fn ping_after(&self) -> Duration {
+        self.settings.ping_after
     }
 
     /// The type of a namespace, where it is registered.
@@ -379,6 +428,23 @@ impl Engine {
             let known: Vec<&str> = self.types.keys().copied().collect();
             ErrorReply::namespace_not_found(namespace, &known)
         })
+    }
+
+    /// Accepts an event of a socket.
+    pub(crate) fn socket_event(
+        &self,
+        namespace: &'static str,
+        id: &ObjectId,
+        call: SocketCall,
+    ) -> Result<Answer, ErrorReply> {
+        let mut place = self.load().enter()?;
+        if let SocketEvent::Message(message) = &call.event {
+            place.bring(message.as_bytes().len())?;
+        }
+        let object_type = self.known_type(namespace)?;
+        let deadline = self.patience();
+        let call = Call::Socket(call);
+        self.submit(object_type, id, call, deadline, Chain::default(), place)
     }
 
     fn deadline(&self, asked: Option<Duration>) -> Duration {
@@ -496,6 +562,7 @@ impl Engine {
             residents.iter().for_each(|resident| resident.abort());
         }
         self.clear_residents();
+        self.peers.say_goodbye(&self.switchboard).await;
         if tokio::time::timeout(CLOSING, self.databases.closed())
             .await
             .is_err()
@@ -545,6 +612,7 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.stop_tasks();
+        self.switchboard.forget_all();
         for resident in self.close_residents() {
             resident.abort();
         }

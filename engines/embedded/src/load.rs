@@ -48,6 +48,7 @@ impl Load {
         }
     }
 
+    /// How many calls wait or run.
     pub(crate) fn calls(&self) -> usize {
         self.calls.load(Ordering::Relaxed)
     }

@@ -192,10 +192,11 @@ async fn fire(
     let Some(engine) = engine.upgrade() else {
         return;
     };
-    if let Ok(answer) = &mut answer {
-        for delivery in Delivery::take(answer) {
-            deliver(&engine, &scheduler, &fired, delivery);
-        }
+    let deliveries = answer.as_mut().map_or_else(|_| Vec::new(), Delivery::take);
+    // Then it has come on, and what else is due is to be sent at once.
+    let delivers = !deliveries.is_empty();
+    for delivery in deliveries {
+        deliver(&engine, &scheduler, &fired, delivery);
     }
     if let Err(error) = &answer {
         let (code, message) = (&error.code, &error.message);
@@ -204,11 +205,11 @@ async fn fire(
         tracing::error!(namespace, %at, %code, log, "an alarm failed: {message}");
     }
     // A handler's failure is recorded with the next try as the object's alarm, and one that succeeded
-    // is gone. Only where that could not be done, or where the handler has set the very same time
-    // again, is the old alarm still there: then it waits, so that nothing spins.
+    // is gone. Only where that could not be done, or where the very same time was set again, is it still
+    // there: then it waits, so that nothing spins.
     let Fired { object, at, .. } = fired;
     scheduler.held(|held| held.answered(object));
-    let stays = match engine.database().alarm(object) {
+    let due = match engine.database().alarm(object) {
         Ok(None) if answer.is_err() => {
             engine.metrics().alarm_given_up();
             false
@@ -218,10 +219,10 @@ async fn fire(
     };
     let now = engine.clock().now();
     let look = scheduler.held(|held| {
-        if stays {
-            held.hold_back(object, at, fired.failures, now);
+        if due && !delivers {
+            held.hold_back(object, at, fired.failures, answer.is_ok(), now);
         }
-        held.end(object) || stays
+        held.end(object) || due
     });
     if look {
         scheduler.inner.changed.notify_one();
