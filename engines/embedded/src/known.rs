@@ -8,37 +8,25 @@ const BYTES: usize = 1024;
 /// again has to be looked up only once.
 #[derive(Debug, Default)]
 pub(crate) struct Known {
-    /// The latest last.
-    values: Vec<Value>,
-}
-
-/// What is known of a key.
-#[derive(Debug)]
-pub(crate) struct Value {
-    key: Box<str>,
-    /// None where the key is known not to be there.
-    pub(crate) json: Option<Box<str>>,
-}
-
-impl Value {
-    fn bytes(&self) -> usize {
-        self.key.len() + self.json.as_ref().map_or(0, |json| json.len())
-    }
+    /// The latest last. A key that is known not to be there has no value.
+    values: Vec<(Box<str>, Option<Box<str>>)>,
 }
 
 impl Known {
-    /// What is known of a key.
-    pub(crate) fn get(&self, key: &str) -> Option<&Value> {
-        self.values.iter().find(|value| *value.key == *key)
+    /// The value of a key, where it is known whether there is one.
+    #[expect(
+        clippy::option_option,
+        reason = "whether it is known, and whether it is there"
+    )]
+    pub(crate) fn get(&self, key: &str) -> Option<Option<&str>> {
+        let (_, value) = self.values.iter().find(|(known, _)| **known == *key)?;
+        Some(value.as_deref())
     }
 
     /// Remembers what was read.
-    pub(crate) fn read(&mut self, key: &str, json: Option<&str>) {
-        self.values.retain(|value| *value.key != *key);
-        self.values.push(Value {
-            key: key.into(),
-            json: json.map(Into::into),
-        });
+    pub(crate) fn read(&mut self, key: &str, value: Option<&str>) {
+        self.values.retain(|(known, _)| **known != *key);
+        self.values.push((key.into(), value.map(Into::into)));
         self.shrink();
     }
 
@@ -47,9 +35,9 @@ impl Known {
         if batch.deletes_all() {
             self.values.clear();
         }
-        for value in &mut self.values {
-            if let Some(written) = batch.written(&value.key) {
-                value.json = written.map(Into::into);
+        for (key, value) in &mut self.values {
+            if let Some(written) = batch.written(key) {
+                *value = written.map(Into::into);
             }
         }
         self.shrink();
@@ -60,9 +48,14 @@ impl Known {
     }
 
     fn shrink(&mut self) {
-        while self.values.len() > VALUES
-            || self.values.iter().map(Value::bytes).sum::<usize>() > BYTES
-        {
+        let bytes = |values: &[(Box<str>, Option<Box<str>>)]| -> usize {
+            let bytes = |value: &Option<Box<str>>| value.as_ref().map_or(0, |value| value.len());
+            values
+                .iter()
+                .map(|(key, value)| key.len() + bytes(value))
+                .sum()
+        };
+        while self.values.len() > VALUES || bytes(&self.values) > BYTES {
             self.values.remove(0);
         }
     }
@@ -74,41 +67,36 @@ mod tests {
 
     #[test]
     fn what_was_read_is_known_until_it_is_written_or_there_is_too_much() {
-        // `?` is what nothing is known of, `-` what is known not to be there.
-        let get = |known: &Known, key| {
-            let value = known.get(key);
-            value.map_or("?".into(), |value| value.json.clone().unwrap_or("-".into()))
-        };
         let mut known = Known::default();
         known.read("a", Some("1"));
         known.read("b", None);
-        assert_eq!(&*get(&known, "a"), "1");
-        assert_eq!(&*get(&known, "b"), "-");
-        assert_eq!(&*get(&known, "c"), "?");
+        assert_eq!(known.get("a"), Some(Some("1")));
+        assert_eq!(known.get("b"), Some(None));
+        assert_eq!(known.get("c"), None);
 
         let mut batch = Batch::new();
         batch.delete("a");
         batch.put("b", "2");
         batch.put("c", "3");
         known.wrote(&batch);
-        assert_eq!(&*get(&known, "a"), "-");
-        assert_eq!(&*get(&known, "b"), "2");
-        assert_eq!(&*get(&known, "c"), "?", "it was never read");
+        assert_eq!(known.get("a"), Some(None));
+        assert_eq!(known.get("b"), Some(Some("2")));
+        assert_eq!(known.get("c"), None, "it was never read");
 
         known.read("large", Some(&"1".repeat(BYTES)));
-        assert_eq!(&*get(&known, "large"), "?");
+        assert_eq!(known.get("large"), None);
         known.read("a", Some("1"));
         for key in ["c", "d", "e", "f", "g", "h", "i", "j"] {
             known.read(key, None);
         }
-        assert_eq!(&*get(&known, "a"), "?");
-        assert_eq!(&*get(&known, "c"), "-");
+        assert_eq!(known.get("a"), None);
+        assert_eq!(known.get("c"), Some(None));
 
         let mut batch = Batch::new();
         batch.delete_all();
         batch.put("c", "4");
         known.wrote(&batch);
-        assert_eq!(&*get(&known, "c"), "?");
-        assert_eq!(&*get(&known, "j"), "?");
+        assert_eq!(known.get("c"), None);
+        assert_eq!(known.get("j"), None);
     }
 }
