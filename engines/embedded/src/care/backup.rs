@@ -6,6 +6,7 @@ use std::{
 
 use rusqlite::{Connection, backup::Backup};
 
+use super::own;
 use crate::{
     Host,
     database::{Database, FILE},
@@ -42,7 +43,8 @@ pub enum BackupError {
 
 impl Host {
     /// Copies the whole store into `folder`, which must not exist yet, while the host serves: all that
-    /// is durable at one moment. When it returns, the copy is on disk.
+    /// is durable at one moment. Objects that have SQL are each of a moment of their own, shortly before
+    /// that of the others. When it returns, the copy is on disk.
     ///
     /// The copy is a data folder. To restore it, copy it to where it is wanted and start a host there:
     /// alarms that have fallen due since fire at once.
@@ -76,20 +78,34 @@ fn backup(database: &Database, folder: &Path) -> Result<(), BackupError> {
         _ => {}
     }
     fs::create_dir_all(&partial).map_err(unwritable)?;
-    let made = copy(database, &partial.join(FILE))
-        .map_err(|error| BackupError::Copy {
-            path: folder.to_owned(),
-            source: DatabaseError::sqlite(&error),
-        })
-        .and_then(|()| {
-            sync_folder(&partial).map_err(unwritable)?;
-            fs::rename(&partial, folder).map_err(unwritable)?;
-            match folder.parent() {
-                Some(parent) if !parent.as_os_str().is_empty() => sync_folder(parent),
-                _ => sync_folder(Path::new(".")),
-            }
-            .map_err(unwritable)
-        });
+    let uncopied = |error| BackupError::Copy {
+        path: folder.to_owned(),
+        source: DatabaseError::sqlite(&error),
+    };
+    // Those of single objects first: then there is a row for each of them in the shared one.
+    let made = own::copy_all(
+        &database.folder().join(own::FOLDER),
+        &partial.join(own::FOLDER),
+    )
+    .map_err(|failed| match failed {
+        own::Failed::Write(source) => unwritable(source),
+        own::Failed::Copy(error) => uncopied(error),
+    })
+    .and_then(|alarms| {
+        let file = partial.join(FILE);
+        let source = database.connect().map_err(uncopied)?;
+        copy(&source, &file).map_err(uncopied)?;
+        own::put_right(&file, &alarms).map_err(uncopied)
+    })
+    .and_then(|()| {
+        sync_folder(&partial).map_err(unwritable)?;
+        fs::rename(&partial, folder).map_err(unwritable)?;
+        match folder.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => sync_folder(parent),
+            _ => sync_folder(Path::new(".")),
+        }
+        .map_err(unwritable)
+    });
     if made.is_err() {
         // What failed is what the caller has to hear of.
         let _ = fs::remove_dir_all(&partial);
@@ -98,12 +114,11 @@ fn backup(database: &Database, folder: &Path) -> Result<(), BackupError> {
 }
 
 /// In one step, so that the copy is of one moment. In a write-ahead log, it keeps no writer waiting.
-fn copy(database: &Database, path: &Path) -> rusqlite::Result<()> {
-    let source = database.connect()?;
+pub(super) fn copy(source: &Connection, path: &Path) -> rusqlite::Result<()> {
     let mut copy = Connection::open(path)?;
     // The copy is synced when it is committed: before that, nobody looks at it.
     copy.execute_batch("PRAGMA synchronous = FULL")?;
-    let step = Backup::new(&source, &mut copy)?.step(-1)?;
+    let step = Backup::new(source, &mut copy)?.step(-1)?;
     match step {
         rusqlite::backup::StepResult::Done => Ok(()),
         // With one step for all pages there is no other way to end, but by another process's lock.
@@ -114,6 +129,6 @@ fn copy(database: &Database, path: &Path) -> rusqlite::Result<()> {
     }
 }
 
-fn sync_folder(folder: &Path) -> io::Result<()> {
+pub(super) fn sync_folder(folder: &Path) -> io::Result<()> {
     File::open(folder)?.sync_all()
 }

@@ -19,6 +19,14 @@ pub enum ExportError {
         /// The object.
         id: ObjectId,
     },
+    /// The object has a SQL database, and rows have no place in an export yet.
+    #[error(
+        "objects of {namespace:?} have sql, which an export does not hold: copy their databases"
+    )]
+    HasSql {
+        /// The namespace.
+        namespace: &'static str,
+    },
     /// The database cannot be read.
     #[error("read the object")]
     Database(#[source] DatabaseError),
@@ -54,6 +62,11 @@ impl Host {
         id: &ObjectId,
         to: W,
     ) -> Result<W, ExportError> {
+        if T::SQL {
+            return Err(ExportError::HasSql {
+                namespace: T::NAMESPACE,
+            });
+        }
         let id = id.clone();
         let export = move |database: &Database| export(database, T::NAMESPACE, id, to);
         self.blocking(export).await

@@ -64,6 +64,14 @@ pub enum ImportError {
         /// The object.
         id: ObjectId,
     },
+    /// The object has a SQL database, and rows have no place in an export yet.
+    #[error(
+        "objects of {namespace:?} have sql, which an export does not hold: copy their databases"
+    )]
+    HasSql {
+        /// The namespace.
+        namespace: &'static str,
+    },
     /// The object could not be asked, or could not make it durable.
     #[error("store what was exported")]
     Store(
@@ -90,6 +98,9 @@ impl Host {
         from: R,
     ) -> Result<(), ImportError> {
         let namespace = T::NAMESPACE;
+        if T::SQL {
+            return Err(ImportError::HasSql { namespace });
+        }
         let limits = self.engine().limits();
         let parse = move |_: &Database| parse(namespace, limits, from);
         let batch = self.blocking(parse).await?;

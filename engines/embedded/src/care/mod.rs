@@ -9,6 +9,7 @@ mod export;
 mod import;
 mod line;
 mod list;
+mod own;
 
 pub use backup::BackupError;
 pub use export::ExportError;

@@ -21,6 +21,9 @@ use crate::{
     store::SharedStore,
 };
 
+/// The folder of these databases in the data folder.
+pub(crate) const FOLDER: &str = "sql";
+
 /// The folder of the databases that objects have to themselves:
 /// `sql/{namespace}/{2 hex}/{64 hex}.sqlite`. Only ids are in the paths, so no name can leave it.
 #[derive(Debug)]
@@ -39,7 +42,7 @@ impl Databases {
     /// `limit` is how many may be open.
     pub(crate) fn new(data: &Path, limits: Limits, limit: usize, runtime: Handle) -> Self {
         Self {
-            folder: data.join("sql"),
+            folder: data.join(FOLDER),
             limits,
             limit,
             places: Arc::new(Semaphore::new(limit)),
