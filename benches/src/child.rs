@@ -20,7 +20,9 @@ use crate::{
     Failure, Result,
     machine::{open_files, resident_memory},
     measured::{Measured, micros, nanos},
-    objects::{Counter, CounterApiClient, Document, Ticker, TickerApiClient, awake, fired},
+    objects::{
+        Counter, CounterApiClient, Document, SqlCounter, Ticker, TickerApiClient, awake, fired,
+    },
 };
 
 /// For as long as anything is measured.
@@ -76,6 +78,7 @@ fn builder(data: &Path) -> Builder {
         .object::<Counter>()
         .object::<Document>()
         .object::<Ticker>()
+        .object::<SqlCounter>()
 }
 
 fn counter(host: &Host, number: u64) -> CounterApiClient<dokit_object::Stub> {

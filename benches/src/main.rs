@@ -77,7 +77,8 @@ fn sections(arguments: &Arguments, data: &Path) -> Result<()> {
     println!(
         "Medians of {rounds} rounds (least-most), {span:?} a run; workerd and axum in turns with dokit."
     );
-    if arguments.quick || cfg!(debug_assertions) {
+    let quick = arguments.quick || cfg!(debug_assertions);
+    if quick {
         println!(
             "This is a quick run or not a release build: its figures say nothing about speed."
         );
@@ -95,8 +96,13 @@ fn sections(arguments: &Arguments, data: &Path) -> Result<()> {
         }?;
         fs::remove_dir_all(&data)?;
     }
-    targets.print();
-    if let Some(warning) = machine.warning() {
+    let warning = machine.warning();
+    targets.print(match &warning {
+        _ if quick => Some("a quick run"),
+        Some(_) => Some("disturbed"),
+        None => None,
+    });
+    if let Some(warning) = warning {
         println!("\n{warning}");
     }
     Ok(())

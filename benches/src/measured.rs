@@ -54,6 +54,10 @@ impl Series {
         self.runs.push((measured, conditions));
     }
 
+    pub(crate) fn is_empty(&self) -> bool {
+        self.runs.is_empty()
+    }
+
     pub(crate) fn spread(&self, value: impl Fn(&Measured) -> f64) -> Spread {
         self.runs.iter().map(|(run, _)| value(run)).collect()
     }

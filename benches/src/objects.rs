@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use dokit_client::rpc;
 use dokit_object::{Alarm, Context, DurableObject, Result, Storage, durable_object};
-use dokit_storage::{Schema, Timestamp, TypedStorage};
+use dokit_storage::{Schema, Timestamp, TypedStorage, sql::Sql};
 
 /// How many counters are in this process's memory.
 static AWAKE: AtomicU64 = AtomicU64::new(0);
@@ -62,6 +62,42 @@ impl CounterApi for Counter {
 impl Drop for Counter {
     fn drop(&mut self) {
         AWAKE.fetch_sub(1, Ordering::SeqCst);
+    }
+}
+
+/// The same number in a SQL database of the object's own.
+pub(crate) struct SqlCounter {
+    sql: Sql,
+}
+
+const TABLES: [(&str, &str); 1] = [(
+    "counts",
+    "CREATE TABLE counts (id INTEGER PRIMARY KEY, count INTEGER NOT NULL)",
+)];
+
+#[durable_object]
+impl DurableObject for SqlCounter {
+    const SQL: bool = true;
+
+    type Api = CounterApiServer;
+
+    async fn new(ctx: Context) -> Result<Self> {
+        let sql = ctx.sql()?;
+        sql.migrate(&TABLES)?;
+        Ok(Self { sql })
+    }
+}
+
+impl CounterApi for SqlCounter {
+    async fn increment(&mut self, amount: u64) -> Result<u64> {
+        let add = "INSERT INTO counts VALUES (1, ?) \
+                   ON CONFLICT (id) DO UPDATE SET count = count + excluded.count RETURNING count";
+        Ok(self.sql.exec(add, (amount,))?.one()?)
+    }
+
+    async fn get(&self) -> Result<u64> {
+        let count = self.sql.exec("SELECT count FROM counts WHERE id = 1", ())?;
+        Ok(count.to_vec()?.first().copied().unwrap_or(0))
     }
 }
 

@@ -132,10 +132,12 @@ impl Drop for Server {
     }
 }
 
-/// This program, as a child that does one task.
+/// This program, as a child that does one task, with as many open files as it may have: an object with
+/// SQL needs three.
 pub(crate) fn own(task: &str) -> Result<Command> {
-    let mut command = Command::new(std::env::current_exe()?);
-    command.args(["child", task]);
+    let mut command = Command::new("sh");
+    command.args(["-c", r#"ulimit -n "$(ulimit -Hn)"; exec "$@""#, "sh"]);
+    command.arg(std::env::current_exe()?).args(["child", task]);
     Ok(command)
 }
 

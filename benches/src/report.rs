@@ -67,15 +67,19 @@ impl Targets {
         self.targets.push(Target { what, bound, found });
     }
 
-    /// Prints them all, judged by their medians.
-    pub(crate) fn print(&self) {
+    /// Prints them all, judged by their medians. `doubt` is why the verdicts say little, if they do.
+    pub(crate) fn print(&self, doubt: Option<&str>) {
         if self.targets.is_empty() {
             return;
         }
         head("Targets", &["what", "asked", "aim", "measured", "verdict"]);
         for Target { what, bound, found } in &self.targets {
             let (asked, aim) = bound.asked();
-            let verdict = bound.verdict(found.median()).to_owned();
+            let verdict = bound.verdict(found.median());
+            let verdict = match doubt {
+                Some(doubt) => format!("{verdict} ({doubt})"),
+                None => verdict.to_owned(),
+            };
             row([what.clone(), asked, aim, found.text(2), verdict]);
         }
     }
