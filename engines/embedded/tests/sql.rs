@@ -1,15 +1,10 @@
 //! What is this engine's own about objects that have a database to themselves.
 
 #![expect(clippy::unwrap_used, reason = "a test's way to fail is to panic")]
-#![expect(
-    clippy::disallowed_methods,
-    reason = "calls have to run beside each other"
-)]
-
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::Arc,
+    pin::pin,
     time::Duration,
 };
 
@@ -22,17 +17,14 @@ use dokit_storage::{Batch, Store, Timestamp, sql::Sql};
 use futures_util::{FutureExt, future::join_all};
 use rusqlite::Connection;
 use tempfile::{TempDir, tempdir};
-use tokio::{
-    sync::Semaphore,
-    task::{spawn, yield_now},
-};
+use tokio::{sync::Semaphore, task::yield_now};
 
 #[rpc]
 trait NotesApi {
     /// Writes a row.
     async fn note(&mut self, text: String) -> Result<()>;
-    /// Writes a row, and then waits for a permit of the gate of that name.
-    async fn note_and_wait(&mut self, gate: String) -> Result<()>;
+    /// Writes a row, and then waits for the gate.
+    async fn note_and_wait(&mut self, text: String) -> Result<()>;
     /// Reads or writes, and never ends by itself.
     async fn run_for_ever(&mut self, writes: bool) -> Result<()>;
     /// The rows.
@@ -63,6 +55,8 @@ impl Gate {
     }
 
     async fn pass(&self) {
+        // Whatever the test does meanwhile, the call has waited.
+        yield_now().await;
         self.reached.add_permits(1);
         self.open.acquire().await.unwrap().forget();
     }
@@ -72,7 +66,7 @@ impl Gate {
     }
 }
 
-static NEW: Gate = Gate::new();
+static GATE: Gate = Gate::new();
 
 #[durable_object]
 impl DurableObject for Notes {
@@ -97,9 +91,9 @@ impl NotesApi for Notes {
         Ok(())
     }
 
-    async fn note_and_wait(&mut self, gate: String) -> Result<()> {
-        self.note(gate).await?;
-        NEW.pass().await;
+    async fn note_and_wait(&mut self, text: String) -> Result<()> {
+        self.note(text).await?;
+        GATE.pass().await;
         Ok(())
     }
 
@@ -216,7 +210,8 @@ async fn an_object_has_a_file_that_is_named_by_its_id_and_is_all_there_after_a_s
     let file = format!("sql/notes/{}/{id}.sqlite", &id[..2]);
     let file = folder.data.path().join(file);
     // Its log has been written into it and is gone.
-    assert_eq!(files(&folder.data.path().join("sql")), [file.clone()]);
+    let there = files(&folder.data.path().join("sql"));
+    assert_eq!(there, std::slice::from_ref(&file));
     let text: String = open(&file)
         .query_row("SELECT text FROM notes", [], |row| row.get(0))
         .unwrap();
@@ -265,20 +260,21 @@ async fn a_statement_that_runs_past_the_deadline_is_stopped_and_the_object_serve
 async fn an_answer_waits_for_the_disk_and_not_for_the_call_after_it() {
     let folder = Folder::new();
     let host = folder.start();
-    let one = Arc::new(notes(&host, "a"));
+    let one = notes(&host, "a");
     // From now on it is known to run without waiting.
     one.note(text("0")).await.unwrap();
     for round in ["1", "2"] {
-        let first = Arc::clone(&one);
-        let noted = spawn(async move { first.note(text(round)).await });
-        let second = Arc::clone(&one);
-        let mut waiting = spawn(async move { second.note_and_wait(text("waits")).await });
-        NEW.reached().await;
+        // Asked once, each is in the queue.
+        let mut noted = pin!(one.note(text(round)));
+        assert!(noted.as_mut().now_or_never().is_none());
+        let mut waiting = pin!(one.note_and_wait(text("waits")));
+        assert!(waiting.as_mut().now_or_never().is_none());
+        GATE.reached().await;
         // The second one runs. The first one's answer comes all the same.
-        noted.await.unwrap().unwrap();
-        assert!((&mut waiting).now_or_never().is_none());
-        NEW.open.add_permits(1);
-        waiting.await.unwrap().unwrap();
+        noted.await.unwrap();
+        assert!(waiting.as_mut().now_or_never().is_none());
+        GATE.open.add_permits(1);
+        waiting.await.unwrap();
     }
     let mut all = one.notes().await.unwrap();
     all.sort_unstable();

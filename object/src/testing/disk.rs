@@ -43,6 +43,10 @@ impl Disk {
         Running(self)
     }
 
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(clippy::unused_self, reason = "without SQL there is nothing to do")
+    )]
     fn start(&self) {
         #[cfg(feature = "sqlite")]
         if let Kind::Rows(calls) = &self.kind {
@@ -52,6 +56,10 @@ impl Disk {
     }
 
     /// Loses what was not committed.
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(clippy::unused_self, reason = "without SQL there is nothing to do")
+    )]
     pub(super) fn crash(&self) {
         #[cfg(feature = "sqlite")]
         if let Kind::Rows(calls) = &self.kind {
