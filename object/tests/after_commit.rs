@@ -20,6 +20,7 @@ struct Shop {
 #[rpc]
 trait ShopApi {
     async fn order(&mut self, depot: String, items: Vec<String>) -> Result<()>;
+    async fn order_once(&mut self, key: String, item: String) -> Result<()>;
     async fn order_badly(&mut self, how: String) -> Result<()>;
     async fn order_while_reading(&self) -> Result<()>;
     async fn set_alarm(&mut self, millis: i64) -> Result<()>;
@@ -67,6 +68,14 @@ impl ShopApi for Shop {
             self.ctx.after_commit(&depot, call).await?;
         }
         Ok(())
+    }
+
+    async fn order_once(&mut self, key: String, item: String) -> Result<()> {
+        let call = async |depot| {
+            let depot = DepotApiClient::new(depot).with_idempotency_key(key);
+            depot.take(item).await
+        };
+        self.ctx.after_commit(&self.depot("d"), call).await
     }
 
     async fn order_badly(&mut self, how: String) -> Result<()> {
@@ -357,6 +366,24 @@ fn a_call_whose_answer_was_lost_runs_once() {
     });
 }
 
+#[test]
+fn a_call_that_is_handed_over_twice_with_a_key_of_the_users_own_runs_once() {
+    both(async |kit| {
+        for (key, item) in [("1", "a"), ("1", "a"), ("2", "a"), ("1", "b")] {
+            let shop = kit.shop();
+            shop.order_once(key.to_owned(), item.to_owned())
+                .await
+                .unwrap();
+            kit.host.settle().await;
+        }
+        assert_eq!(kit.items("d").await, ["a", "a"]);
+        // The same key for another call is a mistake, and told.
+        let undelivered = kit.shop().undelivered().await.unwrap();
+        assert_eq!(undelivered.len(), 1);
+        assert_eq!(undelivered[0].1, "d [\"b\"]");
+    });
+}
+
 /// At every commit of the sender there may be a crash.
 #[test]
 fn wherever_the_disk_breaks_every_call_is_made_once_in_order() {
@@ -427,6 +454,26 @@ fn deleting_everything_deletes_what_has_not_been_made_and_numbers_begin_anew() {
         kit.order("d", &["new"]).await;
         kit.host.advance("10m").await;
         assert_eq!(kit.items("d").await, ["new"]);
+    });
+}
+
+/// As after a restore by hand: the engine's alarm stands for nothing.
+#[test]
+fn an_alarm_that_nothing_is_due_for_is_set_right_and_does_not_ring_without_end() {
+    both(async |kit| {
+        kit.order("d", &["a"]).await;
+        kit.host.settle().await;
+        for alarm in [None, Some(60_000)] {
+            if let Some(millis) = alarm {
+                kit.shop().set_alarm(millis).await.unwrap();
+            }
+            let mut batch = Batch::new();
+            batch.set_alarm(kit.host.clock().now());
+            kit.disk().commit(batch).await.unwrap();
+            let expected = kit.shop().alarm_time().await.unwrap();
+            kit.host.settle().await;
+            assert_eq!(kit.disk().alarm().await.unwrap(), expected);
+        }
     });
 }
 

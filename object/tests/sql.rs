@@ -1,7 +1,5 @@
 //! SQL objects in the test kit, and what the kit's disk does to their rows.
 
-#![expect(clippy::unwrap_used, reason = "a test's way to fail is to panic")]
-
 use dokit_client::rpc;
 use dokit_object::{
     Context, DurableObject, ObjectType, Result, Stub, durable_object,

@@ -7,11 +7,13 @@ use std::{
     time::Duration,
 };
 
-use dokit_object::{BoxFuture, Clock, DurableObject, Error, InvalidNamespace, ObjectType};
+use dokit_object::{
+    BoxFuture, Clock, DurableObject, Error, InvalidNamespace, ObjectType, SocketLimits,
+};
 use dokit_storage::Limits;
 
 use crate::{
-    Host, SystemClock,
+    Host, SystemClock, admin,
     connection::Patience,
     doors::Doors,
     engine::{Engine, Settings},
@@ -32,6 +34,10 @@ use crate::{
 /// | [`sleep_after`](Self::sleep_after) | 10 s |
 /// | [`awake_limit`](Self::awake_limit) | 100,000 |
 /// | [`sql_limit`](Self::sql_limit) | 1,000 |
+/// | [`socket_limit`](Self::socket_limit) | 65,536 |
+/// | [`socket_buffer`](Self::socket_buffer) | 1 MiB |
+/// | [`message_limit`](Self::message_limit) | 1 MiB |
+/// | [`ping_after`](Self::ping_after) | 30 s |
 /// | [`clock`](Self::clock) | the system's |
 ///
 /// The doors and the limits of what comes over HTTP:
@@ -42,6 +48,7 @@ use crate::{
 /// | [`allow_anyone`](Self::allow_anyone) | no: an address that is not loopback needs a token or a check |
 /// | [`allow_origin`](Self::allow_origin) | none: web pages of other origins are refused |
 /// | [`allow_host`](Self::allow_host) | none: on loopback only its own names |
+/// | [`admin`](Self::admin), [`admin_token`](Self::admin_token) | none |
 /// | [`body_limit`](Self::body_limit) | 1 MiB |
 /// | [`connections`](Self::connections) | 16,384 |
 /// | [`head_timeout`](Self::head_timeout) | 10 s |
@@ -71,6 +78,8 @@ impl Builder {
                 longest_deadline: Duration::from_secs(15 * 60),
                 sleep_after: Duration::from_secs(10),
                 doors: Doors::default(),
+                admin: None,
+                admin_doors: Doors::default(),
                 connections: 16_384,
                 patience: Patience {
                     head: Duration::from_secs(10),
@@ -82,6 +91,9 @@ impl Builder {
                 waiting_bytes: 256 * 1024 * 1024,
                 drain: Duration::from_secs(10),
                 awake_limit: 100_000,
+                sockets: SocketLimits::default(),
+                message_limit: 1024 * 1024,
+                ping_after: Duration::from_secs(30),
                 sql_limit: 1000,
                 clock: Arc::new(SystemClock),
             },
@@ -158,6 +170,33 @@ impl Builder {
         self
     }
 
+    /// How many WebSockets are open at a time, over all objects. One more is answered 503. Each is one of
+    /// the [`connections`](Self::connections), too.
+    pub fn socket_limit(mut self, sockets: usize) -> Self {
+        self.settings.sockets.sockets = sockets;
+        self
+    }
+
+    /// How many bytes may wait for the peer of a WebSocket to read them. One that is slower is closed with
+    /// 1013, and what waits for it is dropped; the object's other sockets notice nothing.
+    pub fn socket_buffer(mut self, bytes: usize) -> Self {
+        self.settings.sockets.buffer = bytes;
+        self
+    }
+
+    /// The largest message that a WebSocket takes, in bytes. A larger one closes it with 1009.
+    pub fn message_limit(mut self, bytes: usize) -> Self {
+        self.settings.message_limit = bytes;
+        self
+    }
+
+    /// How long a WebSocket has been silent when its peer is asked by a ping whether it is there. One that
+    /// is silent for as long again is gone.
+    pub fn ping_after(mut self, silence: Duration) -> Self {
+        self.settings.ping_after = silence;
+        self
+    }
+
     /// Lets requests in that carry this token: `authorization: Bearer {token}`. Several may be given, so
     /// that one can take another's place. The others are answered 401 `unauthorized`, whatever they ask
     /// for. Calls inside the process need none.
@@ -202,6 +241,20 @@ impl Builder {
     /// machine.
     pub fn allow_host(mut self, host: impl AsRef<str>) -> Self {
         self.settings.doors.host(host.as_ref());
+        self
+    }
+
+    /// Answers administrators at an address apart, such as `127.0.0.1:9090`, from the start of the host
+    /// to its end: `/metrics` for Prometheus, `/healthz` and `/readyz`. An address that other machines
+    /// can reach needs an [`admin_token`](Self::admin_token).
+    pub fn admin(mut self, address: impl Into<String>) -> Self {
+        self.settings.admin = Some(address.into());
+        self
+    }
+
+    /// Asks administrators for this token, but not for `/healthz` and `/readyz`. Several may be given.
+    pub fn admin_token(mut self, token: impl AsRef<str>) -> Self {
+        self.settings.admin_doors.token(token.as_ref());
         self
     }
 
@@ -271,7 +324,8 @@ impl Builder {
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime with time enabled: objects run on the runtime that this is called in.
+    /// Outside a tokio runtime with time enabled, and with I/O for an [administration
+    /// address](Self::admin): objects run on the runtime that this is called in.
     pub fn start(self) -> Result<Host, StartError> {
         let mut types = BTreeMap::new();
         for object_type in self.types {
@@ -288,7 +342,16 @@ impl Builder {
             let origin = origin.to_owned();
             return Err(StartError::InvalidOrigin { origin });
         }
-        Engine::start(&self.data, types, self.settings).map(Host::new)
+        // The address first: where it is taken, no alarm has run.
+        let admin = match &self.settings.admin {
+            Some(address) => Some(admin::bind(&self.settings, address)?),
+            None => None,
+        };
+        let engine = Engine::start(&self.data, types, self.settings)?;
+        if let Some((listener, address)) = admin {
+            admin::start(&engine, listener, address);
+        }
+        Ok(Host::new(engine))
     }
 
     /// Starts, and listens on `address` until the process is told to stop (SIGTERM or ctrl-c); then
@@ -300,7 +363,7 @@ impl Builder {
     /// [`StartError`].
     pub async fn serve(self, address: impl ToSocketAddrs + fmt::Display) -> Result<(), StartError> {
         // The address first: where it is taken, no alarm has run.
-        let (listener, address) = bind(address).await?;
+        let (listener, address) = bind(address)?;
         self.settings.doors.may_listen_on(address)?;
         self.start()?.listener(listener, address)?.run().await;
         Ok(())

@@ -10,7 +10,11 @@ use http::request::Parts;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Body;
 
-use crate::{Host, load::Place};
+use crate::{
+    Host, admin,
+    load::Place,
+    sockets::{self, Upgrade},
+};
 
 /// Answers everybody's requests, if they are let in.
 #[derive(Clone, Debug)]
@@ -49,15 +53,25 @@ impl Gateway {
         B: Body<Data = Bytes> + Unpin,
         B::Error: Error + 'static,
     {
-        let (head, body) = request.into_parts();
-        let doors = self.host.engine().doors();
-        let response = match doors.admit(&head, self.on_loopback).await {
+        let (mut head, body) = request.into_parts();
+        let engine = self.host.engine();
+        if let Some(health) = admin::health(engine, &head) {
+            return health.map(Full::new);
+        }
+        let upgrade = Upgrade::take(&mut head);
+        let response = match engine.doors().admit(&head, self.on_loopback).await {
             Ok(admitted) => {
-                let mut response = self.call(head, body).await;
+                let response = self.call(head, body).await;
+                let mut response = sockets::switch(self.host.engine(), upgrade, response);
                 admitted.sign(&mut response);
                 response
             }
-            Err(refused) => refused,
+            Err(refused) => {
+                if let Some(error) = refused.error() {
+                    engine.refused(error);
+                }
+                refused.into_response()
+            }
         };
         response.map(Full::new)
     }
@@ -75,7 +89,10 @@ impl Gateway {
         };
         match read.await {
             Ok((body, place)) => engine.request(Request::from_parts(head, body), place).await,
-            Err(refused) => error_response(&refused),
+            Err(refused) => {
+                engine.refused(&refused);
+                error_response(&refused)
+            }
         }
     }
 }

@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod admin;
 mod builder;
 mod care;
 mod checkpoint;
@@ -13,15 +14,19 @@ mod flight;
 mod gateway;
 mod held;
 mod host;
+mod known;
 mod listener;
 mod load;
+mod metrics;
 mod object_store;
 mod own;
 mod resident;
 mod residents;
 mod scheduler;
 mod serving;
+mod sockets;
 mod store;
+mod trace;
 mod writer;
 
 pub use builder::Builder;

@@ -48,12 +48,12 @@ impl Load {
         }
     }
 
-    fn calls(&self) -> usize {
+    /// How many calls wait or run.
+    pub(crate) fn calls(&self) -> usize {
         self.calls.load(Ordering::Relaxed)
     }
 
-    #[cfg(test)]
-    fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 }

@@ -15,7 +15,9 @@ use std::{
 };
 
 use dokit_client::{Access, ErrorReply, ObjectId};
-use dokit_object::{Activation, Call, Chain, Context, ObjectType, Response, fail_alarm};
+use dokit_object::{
+    Activation, Call, Chain, Context, ObjectType, Response, SocketActions, fail_alarm,
+};
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tokio::{
     runtime::Handle,
@@ -24,6 +26,7 @@ use tokio::{
     task_local,
     time::{Instant, timeout_at},
 };
+use tracing::{Instrument, Span};
 
 use crate::{
     care::Import,
@@ -59,8 +62,10 @@ pub(crate) struct Envelope {
     /// The objects that wait for this call.
     pub(crate) chain: Chain,
     pub(crate) reply: Reply,
+    /// What the object tells `tracing` while it runs belongs to it.
+    pub(crate) span: Span,
     /// Given back when the call is done.
-    pub(crate) _place: Place,
+    pub(crate) place: Place,
 }
 
 /// What a call is answered.
@@ -179,18 +184,20 @@ impl Resident {
         self.key
     }
 
-    /// Puts a message into the queue, and sees to it that somebody works on it.
+    /// Puts a message into the queue, and sees to it that somebody works on it. Gives how many wait
+    /// before it.
     pub(crate) fn tell(
         self: &Arc<Self>,
         message: Message,
         runtime: &Handle,
-    ) -> Result<(), Refused> {
+    ) -> Result<usize, Refused> {
         let mut queue = self.queue();
+        let before = queue.messages.len();
         if queue.closed {
             return Err(Refused::Closed(message));
         }
         match (&message, queue.messages.back()) {
-            (Message::Sleep, Some(Message::Sleep)) => return Ok(()),
+            (Message::Sleep, Some(Message::Sleep)) => return Ok(before),
             (Message::Sleep, _) => {}
             (_, _) if queue.messages.len() < QUEUE => {}
             (_, _) => return Err(Refused::Full),
@@ -204,7 +211,7 @@ impl Resident {
             let worker = runtime.spawn(Arc::clone(self).work());
             queue.worker = Some(worker.abort_handle());
         }
-        Ok(())
+        Ok(before)
     }
 
     /// Since when it is idle, if it is, and is not in the list of those yet: now it is.
@@ -408,6 +415,7 @@ impl Resident {
             self.object_type.handlers().alarm,
             engine.surroundings(),
         );
+        let ctx = engine.switchboard().connect(ctx, &self.object_type);
         drop(engine);
         let open = store.begin().map_err(|error| commit_failed(&error))?;
         let (activation, writes) = self.object_type.wake(ctx).await?;
@@ -446,6 +454,9 @@ impl Resident {
             deadline,
             chain,
             reply,
+            span,
+            // Held until the call is done.
+            place: _place,
             ..
         } = envelope;
         let is_alarm = matches!(call, Call::Alarm);
@@ -460,6 +471,7 @@ impl Resident {
         let mut waited = false;
         let run = notice_waiting(activation.exclusive(call), &mut waited);
         let run = chain.with(memory.id.clone()).scope(run);
+        let run = run.instrument(span);
         let outcome = deadline.run(run).await;
         store.pace(kind, waited);
         let Some(outcome) = outcome else {
@@ -472,14 +484,15 @@ impl Resident {
             return self.answer(memory, reply, Err(ErrorReply::deadline_exceeded()));
         };
         let open = if outcome.reset { open.anew() } else { Ok(open) };
-        let (answer, reset) = match open.and_then(|open| open.keep(outcome.writes)) {
-            Ok(_) => (outcome.reply, outcome.reset),
-            Err(error) => (Err(commit_failed(&error)), true),
+        let kept = open.and_then(|open| open.keep(outcome.writes));
+        let (answer, sockets, reset) = match kept {
+            Ok(_) => (outcome.reply, outcome.sockets, outcome.reset),
+            Err(error) => (Err(commit_failed(&error)), SocketActions::default(), true),
         };
         if reset {
             memory.reset();
         }
-        self.answer(memory, reply, answer);
+        self.release(memory, reply, answer, sockets);
     }
 
     /// Counts an alarm whose handler took too long as one that failed.
@@ -512,9 +525,12 @@ impl Resident {
                 deadline,
                 chain,
                 reply,
+                span,
+                place: _place,
                 ..
             } = envelope;
             let run = chain.with(id.clone()).scope(activation.shared(call));
+            let run = run.instrument(span);
             let outcome = deadline.run(run).await;
             let (answer, reset) = match outcome {
                 Some(outcome) => (outcome.reply, outcome.reset),
@@ -583,12 +599,22 @@ impl Resident {
 
     /// Answers, once all that the call may have seen is durable.
     fn answer(&self, memory: &Memory, reply: Reply, answer: Answer) {
+        self.release(memory, reply, answer, SocketActions::default());
+    }
+
+    /// Does what a call does to sockets and answers it, once all that it wrote or may have seen is
+    /// durable.
+    fn release(&self, memory: &Memory, reply: Reply, answer: Answer, sockets: SocketActions) {
         if let Err(ErrorReply { log: Some(log), .. }) = &answer {
             let (namespace, id) = (self.namespace(), &memory.id);
             tracing::error!(namespace, %id, name = id.name(), "{log}");
         }
         match &memory.store {
-            Some(store) => store.flight().release(Release { reply, answer }),
+            Some(store) => store.flight().release(Release {
+                sockets,
+                reply,
+                answer,
+            }),
             // It could not even be opened.
             None => drop(reply.send(answer)),
         }

@@ -134,7 +134,12 @@ fn dispatch(engine: &Engine, scheduler: &Scheduler, now: Timestamp) -> Timestamp
         };
         let start = scheduler.held(|held| held.start(due.object, due.at, now));
         match start {
-            Start::Now { failures } => run_alarm(engine, scheduler, object_type, &due, failures),
+            Start::Now { failures } => {
+                let late = now.as_millis().saturating_sub(due.at.as_millis());
+                let late = Duration::from_millis(late.unsigned_abs());
+                engine.metrics().alarm_fired(late);
+                run_alarm(engine, scheduler, object_type, &due, failures);
+            }
             Start::Not { before } => next = next.min(before),
             Start::Later => {}
         }
@@ -187,10 +192,11 @@ async fn fire(
     let Some(engine) = engine.upgrade() else {
         return;
     };
-    if let Ok(answer) = &mut answer {
-        for delivery in Delivery::take(answer) {
-            deliver(&engine, &scheduler, &fired, delivery);
-        }
+    let deliveries = answer.as_mut().map_or_else(|_| Vec::new(), Delivery::take);
+    // Then it has come on, and what else is due is to be sent at once.
+    let delivers = !deliveries.is_empty();
+    for delivery in deliveries {
+        deliver(&engine, &scheduler, &fired, delivery);
     }
     if let Err(error) = &answer {
         let (code, message) = (&error.code, &error.message);
@@ -199,20 +205,24 @@ async fn fire(
         tracing::error!(namespace, %at, %code, log, "an alarm failed: {message}");
     }
     // A handler's failure is recorded with the next try as the object's alarm, and one that succeeded
-    // is gone. Only where that could not be done, or where the handler has set the very same time
-    // again, is the old alarm still there: then it waits, so that nothing spins.
+    // is gone. Only where that could not be done, or where the very same time was set again, is it still
+    // there: then it waits, so that nothing spins.
     let Fired { object, at, .. } = fired;
     scheduler.held(|held| held.answered(object));
-    let stays = match engine.database().alarm(object) {
+    let due = match engine.database().alarm(object) {
+        Ok(None) if answer.is_err() => {
+            engine.metrics().alarm_given_up();
+            false
+        }
         Ok(alarm) => alarm == Some(at),
         Err(_) => true,
     };
     let now = engine.clock().now();
     let look = scheduler.held(|held| {
-        if stays {
-            held.hold_back(object, at, fired.failures, now);
+        if due && !delivers {
+            held.hold_back(object, at, fired.failures, answer.is_ok(), now);
         }
-        held.end(object) || stays
+        held.end(object) || due
     });
     if look {
         scheduler.inner.changed.notify_one();

@@ -22,6 +22,7 @@ use crate::{
     checkpoint::{self, Log},
     database::{BUSY, Connections, Object, apply},
     error::DatabaseError,
+    metrics::Metrics,
     store::Lane,
 };
 
@@ -65,10 +66,11 @@ struct Inner {
     connection: Mutex<Connection>,
     /// Told the time of each alarm that is set, once it is durable.
     alarm_set: Box<dyn Fn(Timestamp) + Send + Sync>,
+    metrics: Arc<Metrics>,
     /// What the checkpoints are told.
     log: Arc<Log>,
-    /// Whether callers may write for themselves.
-    callers_write: bool,
+    /// Whether a caller that sends a commit now may be kept waiting for the disk.
+    caller_may_wait: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 #[derive(Default)]
@@ -103,14 +105,15 @@ impl Writing {
 }
 
 impl Writer {
-    /// Starts the threads. `callers_write` says that callers may be kept waiting for the disk; that is, that
-    /// they are threads beside which others run. `alarm_set` is told the time of each alarm that is set,
+    /// Starts the threads. `caller_may_wait` says whether nobody but a caller itself is kept from anything
+    /// when it waits for the disk. `alarm_set` is told the time of each alarm that is set,
     /// once it is durable.
     pub(crate) fn start(
         connections: Connections,
         log: Log,
-        callers_write: bool,
+        caller_may_wait: impl Fn() -> bool + Send + Sync + 'static,
         alarm_set: impl Fn(Timestamp) + Send + Sync + 'static,
+        metrics: Arc<Metrics>,
     ) -> (Self, Writing) {
         let log = Arc::new(log);
         let inner = Arc::new(Inner {
@@ -118,8 +121,9 @@ impl Writer {
             changed: Condvar::new(),
             connection: Mutex::new(connections.writer),
             alarm_set: Box::new(alarm_set),
+            metrics,
             log: Arc::clone(&log),
-            callers_write,
+            caller_may_wait: Box::new(caller_may_wait),
         });
         let writer = {
             let inner = Arc::clone(&inner);
@@ -202,7 +206,7 @@ impl Inner {
         }
         commit.lane = Some(Arc::clone(lane));
         if queue.alone >= ALONE
-            && self.callers_write
+            && (self.caller_may_wait)()
             && !queue.writing
             && !self.log.waits_for_writer()
         {
@@ -259,7 +263,7 @@ impl Inner {
         let mut part = Part { lane, commits };
         let connection = &mut *self.connection();
         let _ = connection.busy_timeout(Duration::ZERO);
-        let written = write(connection, slice::from_ref(&part));
+        let written = self.write_group(connection, slice::from_ref(&part));
         let _ = connection.busy_timeout(BUSY);
         match written {
             Ok(rows) => self.landed(vec![part], rows),
@@ -274,9 +278,24 @@ impl Inner {
         }
     }
 
+    /// Writes parts, and counts that.
+    fn write_group(
+        &self,
+        connection: &mut Connection,
+        parts: &[Part],
+    ) -> rusqlite::Result<Vec<Object>> {
+        let commits = parts.iter().map(|part| part.commits.len()).sum();
+        let of_disk = |error: &rusqlite::Error| {
+            let busy = error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy);
+            !busy && !is_of_one_batch(error)
+        };
+        let commit = || write(connection, parts);
+        self.metrics.commit(commits, of_disk, commit)
+    }
+
     fn write(&self, connection: &mut Connection, group: Vec<Commit>) {
         let parts = by_object(group);
-        match write(connection, &parts) {
+        match self.write_group(connection, &parts) {
             Ok(rows) => self.landed(parts, rows),
             // One bad batch does not spoil the others.
             Err(error) if is_of_one_batch(&error) => {
@@ -529,10 +548,11 @@ mod tests {
         assert!(lane.flight.has_failed());
     }
 
-    fn open(folder: &Path, log: Log) -> (Writer, Writing) {
+    fn open(folder: &Path, log: Log, may_wait: fn() -> bool) -> (Writer, Writing) {
         let opened = database::open(folder, ["test"].into_iter());
         let (_, connections) = opened.expect("the folder is ours");
-        Writer::start(connections, log, true, |_| {})
+        let metrics = Arc::new(Metrics::new([]));
+        Writer::start(connections, log, may_wait, |_| {}, metrics)
     }
 
     fn send(writer: &Writer, lane: &Arc<Lane>) -> Result<u64, DatabaseError> {
@@ -545,7 +565,7 @@ mod tests {
     #[test]
     fn a_closed_store_takes_no_commit() {
         let folder = tempdir().expect("there is room");
-        let (writer, writing) = open(folder.path(), Log::default());
+        let (writer, writing) = open(folder.path(), Log::default(), || true);
         writer.stop();
         writing.join();
         let lane = Arc::new(Lane::default());
@@ -557,7 +577,7 @@ mod tests {
     #[test]
     fn a_caller_that_is_alone_writes_for_itself_unless_it_would_have_to_wait() {
         let folder = tempdir().expect("there is room");
-        let (writer, writing) = open(folder.path(), Log::default());
+        let (writer, writing) = open(folder.path(), Log::default(), || true);
         let lane = Arc::new(Lane::default());
         writer.inner.queue().alone = ALONE;
         send(&writer, &lane).expect("it is open");
@@ -577,9 +597,29 @@ mod tests {
     }
 
     #[test]
+    fn a_caller_that_others_wait_for_does_not_write_for_itself() {
+        let folder = tempdir().expect("there is room");
+        for (may_wait, writes) in [(true, true), (false, false)] {
+            let may_wait = if may_wait { || true } else { || false };
+            let (writer, writing) = open(folder.path(), Log::default(), may_wait);
+            let lane = Arc::new(Lane::default());
+            writer.inner.queue().alone = ALONE;
+            let own = writer.inner.enqueue(commit(&lane, "key"), &lane);
+            let own = own.expect("it is open");
+            assert_eq!(own.is_some(), writes);
+            if let Some(commit) = own {
+                writer.inner.write_own(commit);
+            }
+            writer.stop();
+            writing.join();
+            assert!(lane.flight.is_settled() && !lane.flight.has_failed());
+        }
+    }
+
+    #[test]
     fn the_log_is_moved_into_the_database_and_begins_anew() {
         let folder = tempdir().expect("there is room");
-        let (writer, writing) = open(folder.path(), Log::new(100_000, 50));
+        let (writer, writing) = open(folder.path(), Log::new(100_000, 50), || true);
         let lane = Arc::new(Lane::default());
         // The header of the log counts how often it has begun, from its 12th byte on.
         let begun = || {
