@@ -362,11 +362,6 @@ impl Database {
         Ok(())
     }
 
-    /// The data folder.
-    pub(crate) fn folder(&self) -> &Path {
-        self.path.parent().unwrap_or(Path::new("."))
-    }
-
     /// Another connection that reads, for what takes long.
     pub(crate) fn connect(&self) -> rusqlite::Result<Connection> {
         open_reader(&self.path)

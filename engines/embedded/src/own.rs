@@ -23,7 +23,7 @@ use dokit_storage::{
 };
 use tokio::{runtime::Handle, sync::OwnedSemaphorePermit};
 
-pub(crate) use databases::{Databases, FOLDER};
+pub(crate) use databases::Databases;
 pub(crate) use pace::kind;
 
 use crate::{

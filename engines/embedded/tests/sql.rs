@@ -9,7 +9,7 @@ use std::{
 };
 
 use dokit_client::rpc;
-use dokit_embedded::{Builder, Existing, ExportError, Host, ImportError};
+use dokit_embedded::{Builder, Host};
 use dokit_object::{
     Alarm, Clock, Context, DurableObject, Error, Result, Stub, durable_object, testing::ManualClock,
 };
@@ -344,40 +344,4 @@ async fn the_hint_is_there_when_the_alarm_is_and_never_later() {
         one.wake_at(at).await.unwrap();
         assert_eq!(folder.hint(), Some(at.as_millis()));
     }
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_backup_holds_the_rows_and_their_alarms() {
-    let folder = Folder::new();
-    let host = folder.start();
-    let at = folder.clock.now().saturating_add(Duration::from_secs(60));
-    for name in ["a", "b"] {
-        notes(&host, name).note(text(name)).await.unwrap();
-    }
-    notes(&host, "b").wake_at(at).await.unwrap();
-    let copy = folder.data.path().join("copy");
-    host.backup(&copy).await.unwrap();
-    notes(&host, "a").note(text("later")).await.unwrap();
-    host.shutdown().await;
-    let restored = start(&copy, &folder.clock, |host| host);
-    assert_eq!(notes(&restored, "a").notes().await.unwrap(), ["a"]);
-    folder.clock.advance(Duration::from_secs(60));
-    restored.alarms_settled().await;
-    assert_eq!(notes(&restored, "b").notes().await.unwrap(), ["b", "alarm"]);
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn objects_with_rows_are_listed_and_not_exported() {
-    let folder = Folder::new();
-    let host = folder.start();
-    notes(&host, "a").note(text("x")).await.unwrap();
-    let listed = host.list::<Notes>(None, 10).await.unwrap();
-    let names: Vec<_> = listed.iter().map(|one| one.id.name().unwrap()).collect();
-    assert_eq!(names, ["a"]);
-    let id = &listed[0].id;
-    let refused = host.export::<Notes, _>(id, Vec::new()).await.unwrap_err();
-    assert!(matches!(refused, ExportError::HasSql { .. }), "{refused}");
-    let nothing: &[u8] = b"";
-    let refused = host.import::<Notes, _>(id, Existing::Refuse, nothing).await;
-    assert!(matches!(refused, Err(ImportError::HasSql { .. })));
 }

@@ -45,7 +45,10 @@ impl Disk {
 
     #[cfg_attr(
         not(feature = "sqlite"),
-        expect(clippy::unused_self, reason = "without SQL there is nothing to do")
+        expect(
+            clippy::unused_self,
+            reason = "without SQL there are no calls to begin"
+        )
     )]
     fn start(&self) {
         #[cfg(feature = "sqlite")]
@@ -58,7 +61,7 @@ impl Disk {
     /// Loses what was not committed.
     #[cfg_attr(
         not(feature = "sqlite"),
-        expect(clippy::unused_self, reason = "without SQL there is nothing to do")
+        expect(clippy::unused_self, reason = "without SQL there are none to lose")
     )]
     pub(super) fn crash(&self) {
         #[cfg(feature = "sqlite")]

@@ -18,9 +18,8 @@ pub struct Listed {
 impl Host {
     /// Lists the objects of a type that have something stored, keys or an alarm, in the order of their
     /// ids: `limit` of them at most, those after `after`. To list all of them, ask again with the last
-    /// id of each page until a page is empty. Objects that are made or emptied meanwhile may be missed.
-    /// Objects that have SQL are listed from their first commit on, also when they are empty again, and the
-    /// alarm that is told of one may be about to be replaced.
+    /// id of each page until a page is empty. Of a type with SQL, those are listed that have ever stored
+    /// something. Objects that are made or emptied meanwhile may be missed.
     ///
     /// # Errors
     ///
@@ -40,7 +39,6 @@ impl Host {
 fn list(
     database: &Database,
     namespace: &str,
-    // What those have that have SQL is in databases of their own.
     sql: bool,
     after: [u8; 32],
     limit: i64,

@@ -9,10 +9,9 @@ mod export;
 mod import;
 mod line;
 mod list;
-mod own;
 
 pub use backup::BackupError;
 pub use export::ExportError;
-pub(crate) use import::Import;
 pub use import::{Existing, ImportError};
+pub(crate) use import::{Exported, Import};
 pub use list::Listed;

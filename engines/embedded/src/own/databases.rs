@@ -22,9 +22,6 @@ use crate::{
     store::SharedStore,
 };
 
-/// The folder of these databases in the data folder.
-pub(crate) const FOLDER: &str = "sql";
-
 /// The folder of the databases that objects have to themselves:
 /// `sql/{namespace}/{2 hex}/{64 hex}.sqlite`. Only ids are in the paths, so no name can leave it.
 #[derive(Debug)]
@@ -50,7 +47,7 @@ impl Databases {
         metrics: Arc<Metrics>,
     ) -> Self {
         Self {
-            folder: data.join(FOLDER),
+            folder: data.join("sql"),
             limits,
             limit,
             places: Arc::new(Semaphore::new(limit)),
@@ -111,7 +108,11 @@ impl Databases {
         }
     }
 
-    fn path(&self, namespace: &str, id: &ObjectId) -> PathBuf {
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(crate) fn path(&self, namespace: &str, id: &ObjectId) -> PathBuf {
         let hex = id.to_string();
         let folder = self.folder.join(namespace).join(&hex[..2]);
         folder.join(format!("{hex}.sqlite"))
