@@ -225,8 +225,10 @@ impl Inner {
         }
         commit.lane = Some(Arc::clone(lane));
         if queue.alone >= ALONE
-            && (self.caller_may_wait)()
             && !queue.writing
+            // It must not overtake one that the thread has not come to yet.
+            && queue.commits.is_empty()
+            && (self.caller_may_wait)()
             && !self.log.waits_for_writer()
         {
             queue.writing = true;
@@ -567,6 +569,41 @@ mod tests {
         let lane = Arc::new(Lane::default());
         drop(by_object(vec![commit(&lane, "in its hands")]));
         assert!(lane.flight.has_failed());
+    }
+
+    #[test]
+    fn a_caller_that_writes_for_itself_overtakes_nobody() {
+        let folder = tempdir().expect("there is room for a folder");
+        let opened = database::open(folder.path(), ["test"].into_iter());
+        let (_, connections) = opened.expect("the folder is ours");
+        // Without the thread, as while it has not woken yet.
+        let inner = Inner {
+            queue: Mutex::default(),
+            changed: Condvar::new(),
+            connection: Mutex::new(connections.writer),
+            alarm_set: Box::new(|_| {}),
+            metrics: Arc::new(Metrics::new([])),
+            log: Arc::default(),
+            caller_may_wait: Box::new(|| true),
+        };
+        let enqueue = |key| {
+            let lane = Arc::new(Lane::default());
+            let commit = commit(&lane, key);
+            inner.enqueue(commit, &lane).expect("it is open")
+        };
+        assert!(
+            enqueue("first").is_none(),
+            "commits do not come one by one yet"
+        );
+        inner.queue().alone = ALONE;
+        assert!(enqueue("second").is_none(), "the first one waits");
+        assert_eq!(inner.queue().commits.len(), 2);
+        inner.queue().commits.clear();
+        assert!(enqueue("third").is_some());
+        assert!(
+            enqueue("fourth").is_none(),
+            "the third one is being written"
+        );
     }
 
     fn open(folder: &Path, log: Log, may_wait: fn() -> bool) -> (Writer, Writing) {
