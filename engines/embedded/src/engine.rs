@@ -92,10 +92,15 @@ impl Engine {
         let scheduler = Scheduler::default();
         let alarm_set = scheduler.clone();
         let runtime = Handle::current();
-        // Beside a caller that waits for the disk another thread has to serve the others.
-        let callers_write = runtime.metrics().num_workers() > 1;
+        let load = Arc::new(Load::new(settings.waiting_calls, settings.waiting_bytes));
+        let caller_may_wait = {
+            // Beside a caller that waits for the disk another thread has to serve those that come.
+            let serves_on = runtime.metrics().num_workers() > 1;
+            let load = Arc::clone(&load);
+            move || serves_on && load.calls() <= 1
+        };
         let (writer, writing) =
-            Writer::start(connections, Log::default(), callers_write, move |at| {
+            Writer::start(connections, Log::default(), caller_may_wait, move |at| {
                 alarm_set.set(at)
             });
         let store = Shared {
@@ -123,7 +128,7 @@ impl Engine {
                 residents: residents.map(Arc::new),
                 tasks: OnceLock::new(),
                 shutdown: tokio::sync::Mutex::new(()),
-                load: Arc::new(Load::new(settings.waiting_calls, settings.waiting_bytes)),
+                load,
                 serving: Serving {
                     patience: settings.patience,
                     connections: Arc::new(Semaphore::new(settings.connections)),

@@ -106,15 +106,21 @@ impl Held {
             || self.more && self.running.len() <= AT_ONCE / 2
     }
 
-    /// What is done is due all the same, though it has failed so often before: it has to wait.
+    /// What is done is due all the same, so often in a row before: it has to wait. One that `ran` was set
+    /// to the very same time anew. That may be right, once.
     pub(crate) fn hold_back(
         &mut self,
         object: Object,
         at: Timestamp,
         failures: u32,
+        ran: bool,
         now: Timestamp,
     ) {
-        let wait = Duration::from_secs(1 << failures.min(10));
+        let wait = if ran && failures == 0 {
+            Duration::ZERO
+        } else {
+            Duration::from_secs(1 << failures.min(10))
+        };
         let waiting = Waiting {
             at,
             failures: failures.saturating_add(1),
@@ -150,7 +156,7 @@ mod tests {
         let mut now = NOW;
         for failures in 0..15 {
             assert_eq!(go(&mut held, object, NOW, now), Start::Now { failures });
-            held.hold_back(object, NOW, failures, now);
+            held.hold_back(object, NOW, failures, false, now);
             assert!(held.end(object));
             let wait = 1 << failures.min(10);
             let before = Timestamp::from_millis(now.as_millis() + wait * 1000);
@@ -162,15 +168,29 @@ mod tests {
     }
 
     #[test]
+    fn one_that_was_set_to_the_same_time_anew_runs_at_once_and_then_does_not_spin() {
+        let mut held = Held::default();
+        let object = Object::of(1);
+        assert_eq!(go(&mut held, object, NOW, NOW), Start::Now { failures: 0 });
+        held.hold_back(object, NOW, 0, true, NOW);
+        held.end(object);
+        assert_eq!(go(&mut held, object, NOW, NOW), Start::Now { failures: 1 });
+        held.hold_back(object, NOW, 1, true, NOW);
+        held.end(object);
+        let before = seconds(2);
+        assert_eq!(go(&mut held, object, NOW, NOW), Start::Not { before });
+    }
+
+    #[test]
     fn what_waits_for_an_alarm_that_is_no_more_is_forgotten() {
         let mut held = Held::default();
         for number in 0..1000 {
-            held.hold_back(Object::of(number), NOW, 0, NOW);
+            held.hold_back(Object::of(number), NOW, 0, false, NOW);
         }
         assert_eq!(held.look(seconds(1000)), AT_ONCE + 1000 + 1);
         assert_eq!(held.look(seconds(1026)), AT_ONCE + 1);
         // Nor does it wait for a clock that was set back.
-        held.hold_back(Object::of(1), NOW, 0, seconds(100_000));
+        held.hold_back(Object::of(1), NOW, 0, false, seconds(100_000));
         assert_eq!(
             go(&mut held, Object::of(1), NOW, NOW),
             Start::Now { failures: 0 }

@@ -13,6 +13,7 @@ mod flight;
 mod gateway;
 mod held;
 mod host;
+mod known;
 mod listener;
 mod load;
 mod object_store;

@@ -48,7 +48,8 @@ impl Load {
         }
     }
 
-    fn calls(&self) -> usize {
+    /// How many calls wait or run.
+    pub(crate) fn calls(&self) -> usize {
         self.calls.load(Ordering::Relaxed)
     }
 

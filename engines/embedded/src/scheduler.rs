@@ -199,8 +199,8 @@ async fn fire(
         tracing::error!(namespace, %at, %code, log, "an alarm failed: {message}");
     }
     // A handler's failure is recorded with the next try as the object's alarm, and one that succeeded
-    // is gone. Only where that could not be done, or where the handler has set the very same time
-    // again, is the old alarm still there: then it waits, so that nothing spins.
+    // is gone. Only where that could not be done, or where the very same time was set again, is it still
+    // there: then it waits, so that nothing spins.
     let Fired { object, at, .. } = fired;
     scheduler.held(|held| held.answered(object));
     let stays = match engine.database().alarm(object) {
@@ -210,7 +210,7 @@ async fn fire(
     let now = engine.clock().now();
     let look = scheduler.held(|held| {
         if stays {
-            held.hold_back(object, at, fired.failures, now);
+            held.hold_back(object, at, fired.failures, answer.is_ok(), now);
         }
         held.end(object) || stays
     });

@@ -7,6 +7,7 @@ use crate::{
     database::{Database, Object},
     error::DatabaseError,
     flight::Flight,
+    known::Known,
     writer::Writer,
 };
 
@@ -40,6 +41,8 @@ struct Place {
     row: Option<Object>,
     /// Whether the row does not have the name yet, because the object was reached by its id before.
     nameless: bool,
+    /// With what is on its way.
+    known: Known,
 }
 
 impl Lane {
@@ -127,9 +130,14 @@ impl SharedStore {
             return Ok(self.flight().sent());
         }
         self.shared.limits.check(&batch)?;
+        // Before it is sent: what reads beside this must not take the old value for the new.
+        self.lane.place().known.wrote(&batch);
         let writer = &self.shared.writer;
         let sent = writer.send(self.namespace, &self.id, batch, &self.lane);
-        sent.map_err(|error| Error::engine("commit", error))
+        sent.map_err(|error| {
+            self.lane.place().known.forget_all();
+            Error::engine("commit", error)
+        })
     }
 
     /// Reads what is durable. An object that has written nothing has none, and reads as
@@ -152,11 +160,21 @@ impl SharedStore {
 // which is no harm; the other way round it would not be seen at all.
 impl Store for SharedStore {
     async fn get(&self, key: &str) -> Result<Option<String>> {
-        let written = |batch: &Batch| batch.written(key).map(|value| value.map(str::to_owned));
-        match self.flight().find(written) {
-            Some(value) => Ok(value),
-            None => Durable(self).get(key).await,
+        if let Some(value) = self.lane.place().known.get(key) {
+            return Ok(value.map(str::to_owned));
         }
+        let sent = self.flight().sent();
+        let written = |batch: &Batch| batch.written(key).map(|value| value.map(str::to_owned));
+        let value = match self.flight().find(written) {
+            Some(value) => value,
+            None => Durable(self).get(key).await?,
+        };
+        let mut place = self.lane.place();
+        // Not where it may have been written meanwhile, by an early commit.
+        if self.flight().sent() == sent {
+            place.known.read(key, value.as_deref());
+        }
+        Ok(value)
     }
 
     async fn list(&self, range: &KeyRange) -> Result<Vec<(String, String)>> {
@@ -256,7 +274,7 @@ mod tests {
             }
             let (database, connections) =
                 database::open(self.path.path(), ["test"].into_iter()).unwrap();
-            let (writer, writing) = Writer::start(connections, Log::default(), false, |_| {});
+            let (writer, writing) = Writer::start(connections, Log::default(), || false, |_| {});
             let shared = Arc::new(Shared {
                 database,
                 writer,
@@ -297,6 +315,27 @@ mod tests {
         ));
     }
 
+    #[test]
+    fn what_was_read_is_not_looked_up_again() {
+        let folder = Folder::new();
+        let mut store = folder.fresh();
+        let batch = |value: &str| {
+            let mut batch = Batch::new();
+            batch.put("key", value);
+            batch
+        };
+        block_on(store.commit(batch("1"))).unwrap();
+        assert_eq!(block_on(store.get("key")).unwrap().as_deref(), Some("1"));
+        let disk = Connection::open(folder.path.path().join("objects.sqlite")).unwrap();
+        disk.execute_batch("UPDATE entries SET value = '2'")
+            .unwrap();
+        assert_eq!(block_on(store.get("key")).unwrap().as_deref(), Some("1"));
+        block_on(store.commit(batch("3"))).unwrap();
+        assert_eq!(block_on(store.get("key")).unwrap().as_deref(), Some("3"));
+        let reopened = folder.object(store.id().clone());
+        assert_eq!(block_on(reopened.get("key")).unwrap().as_deref(), Some("3"));
+    }
+
     /// Random batches, from a seed that the test names.
     struct Random(u64);
 
@@ -313,7 +352,7 @@ mod tests {
         fn batch(&mut self) -> Batch {
             let mut batch = Batch::new();
             for _ in 0..=self.below(3) {
-                let key = format!("k{}", self.below(6));
+                let key = format!("k{}", self.below(12));
                 match self.below(12) {
                     0 => batch.delete_all(),
                     1 => batch.delete_alarm(),
@@ -355,7 +394,7 @@ mod tests {
                     block_on(model.commit(batch.clone())).unwrap();
                     store.send(batch).unwrap();
                     let range = random.range();
-                    let key = format!("k{}", random.below(6));
+                    let key = format!("k{}", random.below(12));
                     block_on(async {
                         assert_eq!(
                             store.get(&key).await.unwrap(),

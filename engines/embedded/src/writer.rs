@@ -67,8 +67,8 @@ struct Inner {
     alarm_set: Box<dyn Fn(Timestamp) + Send + Sync>,
     /// What the checkpoints are told.
     log: Arc<Log>,
-    /// Whether callers may write for themselves.
-    callers_write: bool,
+    /// Whether a caller that sends a commit now may be kept waiting for the disk.
+    caller_may_wait: Box<dyn Fn() -> bool + Send + Sync>,
 }
 
 #[derive(Default)]
@@ -103,13 +103,13 @@ impl Writing {
 }
 
 impl Writer {
-    /// Starts the threads. `callers_write` says that callers may be kept waiting for the disk; that is, that
-    /// they are threads beside which others run. `alarm_set` is told the time of each alarm that is set,
+    /// Starts the threads. `caller_may_wait` says whether nobody but a caller itself is kept from anything
+    /// when it waits for the disk. `alarm_set` is told the time of each alarm that is set,
     /// once it is durable.
     pub(crate) fn start(
         connections: Connections,
         log: Log,
-        callers_write: bool,
+        caller_may_wait: impl Fn() -> bool + Send + Sync + 'static,
         alarm_set: impl Fn(Timestamp) + Send + Sync + 'static,
     ) -> (Self, Writing) {
         let log = Arc::new(log);
@@ -119,7 +119,7 @@ impl Writer {
             connection: Mutex::new(connections.writer),
             alarm_set: Box::new(alarm_set),
             log: Arc::clone(&log),
-            callers_write,
+            caller_may_wait: Box::new(caller_may_wait),
         });
         let writer = {
             let inner = Arc::clone(&inner);
@@ -202,7 +202,7 @@ impl Inner {
         }
         commit.lane = Some(Arc::clone(lane));
         if queue.alone >= ALONE
-            && self.callers_write
+            && (self.caller_may_wait)()
             && !queue.writing
             && !self.log.waits_for_writer()
         {
@@ -529,10 +529,10 @@ mod tests {
         assert!(lane.flight.has_failed());
     }
 
-    fn open(folder: &Path, log: Log) -> (Writer, Writing) {
+    fn open(folder: &Path, log: Log, may_wait: fn() -> bool) -> (Writer, Writing) {
         let opened = database::open(folder, ["test"].into_iter());
         let (_, connections) = opened.expect("the folder is ours");
-        Writer::start(connections, log, true, |_| {})
+        Writer::start(connections, log, may_wait, |_| {})
     }
 
     fn send(writer: &Writer, lane: &Arc<Lane>) -> Result<u64, DatabaseError> {
@@ -545,7 +545,7 @@ mod tests {
     #[test]
     fn a_closed_store_takes_no_commit() {
         let folder = tempdir().expect("there is room");
-        let (writer, writing) = open(folder.path(), Log::default());
+        let (writer, writing) = open(folder.path(), Log::default(), || true);
         writer.stop();
         writing.join();
         let lane = Arc::new(Lane::default());
@@ -557,7 +557,7 @@ mod tests {
     #[test]
     fn a_caller_that_is_alone_writes_for_itself_unless_it_would_have_to_wait() {
         let folder = tempdir().expect("there is room");
-        let (writer, writing) = open(folder.path(), Log::default());
+        let (writer, writing) = open(folder.path(), Log::default(), || true);
         let lane = Arc::new(Lane::default());
         writer.inner.queue().alone = ALONE;
         send(&writer, &lane).expect("it is open");
@@ -577,9 +577,29 @@ mod tests {
     }
 
     #[test]
+    fn a_caller_that_others_wait_for_does_not_write_for_itself() {
+        let folder = tempdir().expect("there is room");
+        for (may_wait, writes) in [(true, true), (false, false)] {
+            let may_wait = if may_wait { || true } else { || false };
+            let (writer, writing) = open(folder.path(), Log::default(), may_wait);
+            let lane = Arc::new(Lane::default());
+            writer.inner.queue().alone = ALONE;
+            let own = writer.inner.enqueue(commit(&lane, "key"), &lane);
+            let own = own.expect("it is open");
+            assert_eq!(own.is_some(), writes);
+            if let Some(commit) = own {
+                writer.inner.write_own(commit);
+            }
+            writer.stop();
+            writing.join();
+            assert!(lane.flight.is_settled() && !lane.flight.has_failed());
+        }
+    }
+
+    #[test]
     fn the_log_is_moved_into_the_database_and_begins_anew() {
         let folder = tempdir().expect("there is room");
-        let (writer, writing) = open(folder.path(), Log::new(100_000, 50));
+        let (writer, writing) = open(folder.path(), Log::new(100_000, 50), || true);
         let lane = Arc::new(Lane::default());
         // The header of the log counts how often it has begun, from its 12th byte on.
         let begun = || {
