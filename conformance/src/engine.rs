@@ -161,6 +161,7 @@ macro_rules! for_each_engine_case {
             a_call_that_is_handed_over_is_made_after_the_commit_once_and_in_order,
             a_call_that_is_handed_over_by_a_call_that_fails_is_not_made,
             a_call_that_is_handed_over_leaves_the_alarm_alone,
+            calls_that_are_handed_over_to_many_objects_at_once_do_not_wait_for_each_other,
             a_call_that_cannot_be_delivered_is_kept_and_stops_no_other,
             an_alarm_is_part_of_the_call,
             a_failed_commit_fails_the_call_and_is_forgotten,
@@ -403,6 +404,22 @@ pub async fn a_call_that_is_handed_over_leaves_the_alarm_alone<E: Engine>(
     session.engine.settle().await;
     assert_eq!(numbers(session, "b").await, [1, 2]);
     assert_eq!(fired(session).await.len(), 1);
+}
+
+/// Promise 8: more than an object calls at once.
+pub async fn calls_that_are_handed_over_to_many_objects_at_once_do_not_wait_for_each_other<
+    E: Engine,
+>(
+    session: &mut Session<E>,
+) {
+    let names: Vec<String> = (0..150).map(|number| format!("to{number}")).collect();
+    session
+        .call::<()>("a", "add_to_each_later", json!([names, 7]))
+        .await;
+    session.engine.settle().await;
+    for name in &names {
+        assert_eq!(numbers(session, name).await, [7], "{name}");
+    }
 }
 
 /// Promise 3.

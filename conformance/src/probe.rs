@@ -82,6 +82,8 @@ pub trait ProbeApi {
     /// Hands over a call of `add_to_state` of another probe for each number, and fails where it is told to.
     async fn add_later(&mut self, name: String, numbers: Vec<u64>, fail: bool)
     -> Result<(), Error>;
+    /// Hands over a call of `add_to_state` to each of these probes, at once.
+    async fn add_to_each_later(&mut self, names: Vec<String>, number: u64) -> Result<(), Error>;
     /// The errors of the calls that could not be delivered.
     async fn undelivered(&self) -> Result<Vec<String>, Error>;
     /// Returns once `parties` calls of it run at once.
@@ -299,6 +301,13 @@ impl<const SQL: bool> ProbeApi for AnyProbe<SQL> {
             true => Err(Error::new(418, "planned", "planned failure")),
             false => Ok(()),
         }
+    }
+
+    async fn add_to_each_later(&mut self, names: Vec<String>, number: u64) -> Result<(), Error> {
+        for name in names {
+            self.add_later(name, vec![number], false).await?;
+        }
+        Ok(())
     }
 
     async fn undelivered(&self) -> Result<Vec<String>, Error> {

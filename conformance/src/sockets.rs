@@ -446,6 +446,9 @@ pub async fn a_socket_whose_commit_failed_is_closed_and_the_others_stay<E: Socke
     let close = ann.closed().await;
     assert_eq!((close.code, &*close.reason), (1011, "commit_failed"));
     rooms.engine.mend_disk_of(&room()).await;
+    // The end is told until that is durable, too.
+    rooms.call::<u64>("counted", json!([])).await;
+    hears(&mut bob, "ann 1011 commit_failed clean").await;
     assert_eq!(rooms.ask(&mut bob, "who").await, "bob ");
     assert_eq!(rooms.call::<u64>("counted", json!([])).await, 0);
 }

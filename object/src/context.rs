@@ -137,9 +137,12 @@ impl Context {
     ///
     /// When the store cannot commit. The call has then failed, whatever it returns.
     pub async fn commit(&self) -> Result<()> {
-        self.inner.storage.commit_now().await?;
-        if let Some(sockets) = &self.inner.sockets {
-            sockets.take_early().perform();
+        let early = self.inner.storage.take_early()?;
+        // Now, too: what is done to sockets while this waits may depend on what is written meanwhile.
+        let sockets = self.inner.sockets.as_ref().map(Sockets::take_early);
+        self.inner.storage.commit_early(early).await?;
+        if let Some(sockets) = sockets {
+            sockets.perform();
         }
         Ok(())
     }
@@ -262,8 +265,9 @@ impl Context {
     /// ```
     ///
     /// The call is stored with the writes, so it survives a crash. It is made at least once, with an
-    /// idempotency key, so that a method that takes `&mut self` runs it once (if no more than a day lies
-    /// between two tries). Calls to one object are made in the order in which they were handed over, each
+    /// idempotency key (its client's, or one of its own), so that a method that takes `&mut self` runs it once
+    /// (if no more than a day lies between two tries, and its object does not delete everything meanwhile). Of
+    /// its client nothing else counts, no deadline and no retries: a try may take 30 seconds. Calls to one object are made in the order in which they were handed over, each
     /// after the one before it was answered. What it answers is not told.
     ///
     /// One that fails is tried 16 times in all, from 2 seconds to an hour apart; an answer from 400 to

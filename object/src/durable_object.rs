@@ -89,7 +89,7 @@ pub trait DurableObject: Sized + MaybeSend + MaybeSync + 'static {
     }
 
     /// Is told that a socket has ended, whoever ended it: the last event of each socket that was
-    /// accepted, unless the process ends first. The socket's tags and its attachment can still be read;
+    /// accepted, unless the process ends first. It is told again where that could not be committed. The socket's tags and its attachment can still be read;
     /// it is no longer one of [`Context::websockets`].
     fn websocket_close(
         &mut self,

@@ -132,7 +132,7 @@ pub(crate) async fn hand_over(
         name: target.id.name().map(str::to_owned),
         method: request.method.into_owned(),
         arguments: request.arguments,
-        key: key(number),
+        key: request.idempotency_key.unwrap_or_else(|| key(number)),
         tries: 0,
         next: now,
         error: None,

@@ -58,6 +58,14 @@ pub(crate) enum Mode {
     Alarm,
 }
 
+/// What a call has written before it commits early.
+#[must_use = "the call has failed where it is not committed"]
+pub(crate) struct Early {
+    batch: Batch,
+    /// Whether it comes from a call that may write.
+    writing: bool,
+}
+
 /// How an exclusive call left the storage.
 pub(crate) struct Ended {
     /// What it wrote and has not committed.
@@ -113,35 +121,39 @@ impl Storage {
         }
     }
 
-    /// Makes durable what the running call has written so far.
-    pub(crate) async fn commit_now(&self) -> Result<()> {
-        let (mut batch, writing) = {
-            let mut call = self.call();
-            if call.failed.is_some() || call.committing {
-                return Err(Error::Refused {
-                    operation: "commit",
-                    reason: "an earlier commit of this call failed, or is still under way",
-                });
+    /// Takes what the running call has written so far, to be [committed](Self::commit_early) early.
+    pub(crate) fn take_early(&self) -> Result<Early> {
+        let mut call = self.call();
+        if call.failed.is_some() || call.committing {
+            return Err(Error::Refused {
+                operation: "commit",
+                reason: "an earlier commit of this call failed, or is still under way",
+            });
+        }
+        let mut batch = Arc::unwrap_or_clone(std::mem::take(&mut call.batch));
+        if call.mode == Mode::Alarm {
+            // What becomes of the alarm is part of the handler's outcome.
+            let rest = Arc::make_mut(&mut call.batch);
+            match batch.alarm() {
+                AlarmChange::Keep => {}
+                AlarmChange::Set(at) => rest.set_alarm(at),
+                AlarmChange::Delete => rest.delete_alarm(),
             }
-            let mut batch = Arc::unwrap_or_clone(std::mem::take(&mut call.batch));
-            if call.mode == Mode::Alarm {
-                // What becomes of the alarm is part of the handler's outcome.
-                let rest = Arc::make_mut(&mut call.batch);
-                match batch.alarm() {
-                    AlarmChange::Keep => {}
-                    AlarmChange::Set(at) => rest.set_alarm(at),
-                    AlarmChange::Delete => rest.delete_alarm(),
-                }
-                batch.keep_alarm();
-            }
-            (batch, call.mode != Mode::Reading)
-        };
+            batch.keep_alarm();
+        }
+        let writing = call.mode != Mode::Reading;
+        // Until it is known to be durable it may not be: the call may stop waiting for it.
+        call.committing = writing;
+        Ok(Early { batch, writing })
+    }
+
+    /// Makes durable what was taken.
+    pub(crate) async fn commit_early(&self, early: Early) -> Result<()> {
+        let Early { mut batch, writing } = early;
         if !writing {
             // There is nothing to write, but what was read may not be durable yet.
             return self.shared.below.0.commit(batch).await;
         }
-        // Until it is known to be durable it may not be: the call may stop waiting for it.
-        self.call().committing = true;
         let committed = async {
             self.seal(&mut batch).await?;
             self.shared.below.0.commit(batch).await
@@ -289,14 +301,12 @@ impl Store for Storage {
             });
         }
         if batch.deletes_all() {
+            if let Some(sql) = Store::sql(&self.shared.below) {
+                // Keys gather in the batch, but rows are written at once: those to come stay.
+                let deleted = sql.delete_all();
+                deleted.map_err(|error| Error::engine("delete all rows", error))?;
+            }
             call.wipes += 1;
-        }
-        if batch.deletes_all()
-            && let Some(sql) = Store::sql(&self.shared.below)
-        {
-            // Keys gather in the batch, but rows are written at once: those to come stay.
-            let deleted = sql.delete_all();
-            deleted.map_err(|error| Error::engine("delete all rows", error))?;
         }
         if matches!(batch.alarm(), AlarmChange::Set(_)) {
             // Another alarm takes the place of one that had failed.

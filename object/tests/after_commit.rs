@@ -20,6 +20,7 @@ struct Shop {
 #[rpc]
 trait ShopApi {
     async fn order(&mut self, depot: String, items: Vec<String>) -> Result<()>;
+    async fn order_once(&mut self, key: String, item: String) -> Result<()>;
     async fn order_badly(&mut self, how: String) -> Result<()>;
     async fn order_while_reading(&self) -> Result<()>;
     async fn set_alarm(&mut self, millis: i64) -> Result<()>;
@@ -67,6 +68,14 @@ impl ShopApi for Shop {
             self.ctx.after_commit(&depot, call).await?;
         }
         Ok(())
+    }
+
+    async fn order_once(&mut self, key: String, item: String) -> Result<()> {
+        let call = async |depot| {
+            let depot = DepotApiClient::new(depot).with_idempotency_key(key);
+            depot.take(item).await
+        };
+        self.ctx.after_commit(&self.depot("d"), call).await
     }
 
     async fn order_badly(&mut self, how: String) -> Result<()> {
@@ -354,6 +363,24 @@ fn a_call_whose_answer_was_lost_runs_once() {
         kit.host.advance("2m").await;
         assert_eq!(kit.items("d").await, ["a", "b", "c"]);
         assert_eq!(kit.disk().alarm().await.unwrap(), None);
+    });
+}
+
+#[test]
+fn a_call_that_is_handed_over_twice_with_a_key_of_the_users_own_runs_once() {
+    both(async |kit| {
+        for (key, item) in [("1", "a"), ("1", "a"), ("2", "a"), ("1", "b")] {
+            let shop = kit.shop();
+            shop.order_once(key.to_owned(), item.to_owned())
+                .await
+                .unwrap();
+            kit.host.settle().await;
+        }
+        assert_eq!(kit.items("d").await, ["a", "a"]);
+        // The same key for another call is a mistake, and told.
+        let undelivered = kit.shop().undelivered().await.unwrap();
+        assert_eq!(undelivered.len(), 1);
+        assert_eq!(undelivered[0].1, "d [\"b\"]");
     });
 }
 

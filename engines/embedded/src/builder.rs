@@ -7,7 +7,9 @@ use std::{
     time::Duration,
 };
 
-use dokit_object::{BoxFuture, Clock, DurableObject, Error, InvalidNamespace, ObjectType};
+use dokit_object::{
+    BoxFuture, Clock, DurableObject, Error, InvalidNamespace, ObjectType, SocketLimits,
+};
 use dokit_storage::Limits;
 
 use crate::{
@@ -32,6 +34,10 @@ use crate::{
 /// | [`sleep_after`](Self::sleep_after) | 10 s |
 /// | [`awake_limit`](Self::awake_limit) | 100,000 |
 /// | [`sql_limit`](Self::sql_limit) | 1,000 |
+/// | [`socket_limit`](Self::socket_limit) | 65,536 |
+/// | [`socket_buffer`](Self::socket_buffer) | 1 MiB |
+/// | [`message_limit`](Self::message_limit) | 1 MiB |
+/// | [`ping_after`](Self::ping_after) | 30 s |
 /// | [`clock`](Self::clock) | the system's |
 ///
 /// The doors and the limits of what comes over HTTP:
@@ -82,6 +88,9 @@ impl Builder {
                 waiting_bytes: 256 * 1024 * 1024,
                 drain: Duration::from_secs(10),
                 awake_limit: 100_000,
+                sockets: SocketLimits::default(),
+                message_limit: 1024 * 1024,
+                ping_after: Duration::from_secs(30),
                 sql_limit: 1000,
                 clock: Arc::new(SystemClock),
             },
@@ -155,6 +164,33 @@ impl Builder {
     /// (`ulimit -n`). They do not count for [`awake_limit`](Self::awake_limit).
     pub fn sql_limit(mut self, databases: usize) -> Self {
         self.settings.sql_limit = databases.max(1);
+        self
+    }
+
+    /// How many WebSockets are open at a time, over all objects. One more is answered 503. Each is one of
+    /// the [`connections`](Self::connections), too.
+    pub fn socket_limit(mut self, sockets: usize) -> Self {
+        self.settings.sockets.sockets = sockets;
+        self
+    }
+
+    /// How many bytes may wait for the peer of a WebSocket to read them. One that is slower is closed with
+    /// 1013, and what waits for it is dropped; the object's other sockets notice nothing.
+    pub fn socket_buffer(mut self, bytes: usize) -> Self {
+        self.settings.sockets.buffer = bytes;
+        self
+    }
+
+    /// The largest message that a WebSocket takes, in bytes. A larger one closes it with 1009.
+    pub fn message_limit(mut self, bytes: usize) -> Self {
+        self.settings.message_limit = bytes;
+        self
+    }
+
+    /// How long a WebSocket has been silent when its peer is asked by a ping whether it is there. One that
+    /// is silent for as long again is gone.
+    pub fn ping_after(mut self, silence: Duration) -> Self {
+        self.settings.ping_after = silence;
         self
     }
 

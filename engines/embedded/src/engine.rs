@@ -11,8 +11,9 @@ use std::{
 
 use dokit_client::{CallReply, CallRequest, ErrorReply, ObjectId, TransportError};
 use dokit_object::{
-    Address, BoxFuture, Call, Chain, Clock, ObjectType, Request, Response, Router, Surroundings,
-    deadline, error_response, route, to_call_reply,
+    Address, BoxFuture, Call, Chain, Clock, ObjectType, Request, Response, Router, SocketCall,
+    SocketEvent, SocketLimits, Surroundings, Switchboard, deadline, error_response, route,
+    to_call_reply,
 };
 use dokit_storage::{Batch, Limits};
 use tokio::{
@@ -35,6 +36,7 @@ use crate::{
     residents::Residents,
     scheduler::{self, Scheduler},
     serving::Serving,
+    sockets::{self, Peers},
     store::{Shared, SharedStore},
     writer::{Writer, Writing},
 };
@@ -52,6 +54,9 @@ pub(crate) struct Settings {
     pub(crate) sleep_after: Duration,
     pub(crate) awake_limit: usize,
     pub(crate) sql_limit: usize,
+    pub(crate) sockets: SocketLimits,
+    pub(crate) message_limit: usize,
+    pub(crate) ping_after: Duration,
     pub(crate) doors: Doors,
     pub(crate) connections: usize,
     pub(crate) patience: Patience,
@@ -71,6 +76,8 @@ pub(crate) struct Engine {
     scheduler: Scheduler,
     /// Those with keys alone, and those that have a database open.
     residents: [Arc<Residents>; 2],
+    switchboard: Switchboard,
+    peers: Peers,
     /// The tasks of the host's own: the scheduler and the sweepers.
     tasks: OnceLock<[AbortHandle; 3]>,
     /// Held by the one shutdown that there is.
@@ -113,6 +120,11 @@ impl Engine {
         let (limits, open) = (settings.limits, settings.sql_limit);
         let databases = Databases::new(data, limits, open, runtime.clone());
         let engine = Arc::new_cyclic(|own| {
+            let (engine, tasks) = (Weak::clone(own), runtime.clone());
+            let now = settings.clock.now();
+            let switchboard = Switchboard::new(settings.sockets, now, move |orphan| {
+                tasks.spawn(sockets::vanished(Weak::clone(&engine), orphan));
+            });
             let router = Arc::new(Inside {
                 engine: own.clone(),
             });
@@ -126,6 +138,8 @@ impl Engine {
                 writing: Mutex::new(Some(writing)),
                 scheduler,
                 residents: residents.map(Arc::new),
+                switchboard,
+                peers: Peers::default(),
                 tasks: OnceLock::new(),
                 shutdown: tokio::sync::Mutex::new(()),
                 load,
@@ -201,6 +215,31 @@ impl Engine {
         if object_type.sql() { sql } else { keys }
     }
 
+    /// The sockets of all objects, those asleep too.
+    pub(crate) fn switchboard(&self) -> &Switchboard {
+        &self.switchboard
+    }
+
+    /// The connections of those sockets.
+    pub(crate) fn peers(&self) -> &Peers {
+        &self.peers
+    }
+
+    /// The largest message of a peer, in bytes.
+    pub(crate) fn message_limit(&self) -> usize {
+        self.settings.message_limit
+    }
+
+    /// How long a call takes at most where nobody says.
+    pub(crate) fn patience(&self) -> Duration {
+        self.deadline(None)
+    }
+
+    /// How long a peer is silent when it is asked whether it is there.
+    pub(crate) fn ping_after(&self) -> Duration {
+        self.settings.ping_after
+    }
+
     /// The type of a namespace, where it is registered.
     pub(crate) fn object_type(&self, namespace: &str) -> Option<ObjectType> {
         self.types.get(namespace).copied()
@@ -264,6 +303,23 @@ impl Engine {
             let known: Vec<&str> = self.types.keys().copied().collect();
             ErrorReply::namespace_not_found(namespace, &known)
         })
+    }
+
+    /// Accepts an event of a socket.
+    pub(crate) fn socket_event(
+        &self,
+        namespace: &'static str,
+        id: &ObjectId,
+        call: SocketCall,
+    ) -> Result<Answer, ErrorReply> {
+        let mut place = self.load().enter()?;
+        if let SocketEvent::Message(message) = &call.event {
+            place.bring(message.as_bytes().len())?;
+        }
+        let object_type = self.known_type(namespace)?;
+        let deadline = self.patience();
+        let call = Call::Socket(call);
+        self.submit(object_type, id, call, deadline, Chain::default(), place)
     }
 
     fn deadline(&self, asked: Option<Duration>) -> Duration {
@@ -369,6 +425,7 @@ impl Engine {
             residents.iter().for_each(|resident| resident.abort());
         }
         self.clear_residents();
+        self.peers.say_goodbye(&self.switchboard).await;
         if tokio::time::timeout(CLOSING, self.databases.closed())
             .await
             .is_err()
@@ -415,6 +472,7 @@ impl Engine {
 impl Drop for Engine {
     fn drop(&mut self) {
         self.stop_tasks();
+        self.switchboard.forget_all();
         for resident in self.close_residents() {
             resident.abort();
         }

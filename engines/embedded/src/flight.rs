@@ -14,6 +14,7 @@ use std::{
 };
 
 use dokit_client::ErrorReply;
+use dokit_object::SocketActions;
 use dokit_storage::{Batch, KeyRange};
 use tokio::sync::Notify;
 
@@ -35,11 +36,18 @@ const BYTES: usize = 1024 * 1024;
 /// What a call lets out of its object, once all that it may tell of is durable.
 #[derive(Debug)]
 pub(crate) struct Release {
+    pub(crate) sockets: SocketActions,
     pub(crate) reply: Reply,
     pub(crate) answer: Answer,
 }
 
 impl Release {
+    /// Does what the call does to sockets. Under the flight's lock, so that it is done in the order of
+    /// the calls.
+    fn perform(&mut self) {
+        std::mem::take(&mut self.sockets).perform();
+    }
+
     fn go(self) {
         // The caller may have gone; the call has happened all the same.
         let _ = self.reply.send(self.answer);
@@ -51,10 +59,11 @@ impl Release {
     }
 
     fn bytes(&self) -> usize {
-        match &self.answer {
+        let answer = match &self.answer {
             Ok(response) => response.body().len(),
             Err(error) => error.message.len(),
-        }
+        };
+        answer + self.sockets.bytes()
     }
 }
 
@@ -114,12 +123,13 @@ impl Flight {
     }
 
     /// Lets go what a call gives once all that was sent so far is durable.
-    pub(crate) fn release(&self, release: Release) {
+    pub(crate) fn release(&self, mut release: Release) {
         let mut state = self.state();
         if let Some(failed) = state.failed.clone() {
             drop(state);
             release.fail(&failed);
         } else if state.batches.is_empty() {
+            release.perform();
             drop(state);
             release.go();
         } else {
@@ -150,7 +160,7 @@ impl Flight {
         let mut state = self.state();
         state.durable += batches as u64;
         let landed: usize = state.batches.drain(..batches).map(|one| one.bytes()).sum();
-        let ready = if state.batches.is_empty() {
+        let mut ready = if state.batches.is_empty() {
             state.batches = VecDeque::new();
             std::mem::take(&mut state.held)
         } else {
@@ -160,6 +170,10 @@ impl Flight {
         };
         let answered: usize = ready.iter().map(|held| held.release.bytes()).sum();
         state.bytes -= landed + answered;
+        // Before anybody sees that they have landed, who may have more to do to the same sockets.
+        for held in &mut ready {
+            held.release.perform();
+        }
         drop(state);
         for held in ready {
             held.release.go();
@@ -279,7 +293,13 @@ mod tests {
     fn release(bytes: usize) -> (Release, oneshot::Receiver<Answer>) {
         let (reply, answered) = oneshot::channel();
         let answer = Ok(http::Response::new("1".repeat(bytes).into()));
-        (Release { reply, answer }, answered)
+        let sockets = SocketActions::default();
+        let release = Release {
+            sockets,
+            reply,
+            answer,
+        };
+        (release, answered)
     }
 
     #[test]

@@ -10,7 +10,11 @@ use http::request::Parts;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Body;
 
-use crate::{Host, load::Place};
+use crate::{
+    Host,
+    load::Place,
+    sockets::{self, Upgrade},
+};
 
 /// Answers everybody's requests, if they are let in.
 #[derive(Clone, Debug)]
@@ -49,11 +53,13 @@ impl Gateway {
         B: Body<Data = Bytes> + Unpin,
         B::Error: Error + 'static,
     {
-        let (head, body) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        let upgrade = Upgrade::take(&mut head);
         let doors = self.host.engine().doors();
         let response = match doors.admit(&head, self.on_loopback).await {
             Ok(admitted) => {
-                let mut response = self.call(head, body).await;
+                let response = self.call(head, body).await;
+                let mut response = sockets::switch(self.host.engine(), upgrade, response);
                 admitted.sign(&mut response);
                 response
             }

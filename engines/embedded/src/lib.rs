@@ -22,6 +22,7 @@ mod resident;
 mod residents;
 mod scheduler;
 mod serving;
+mod sockets;
 mod store;
 mod writer;
 

@@ -15,7 +15,9 @@ use std::{
 };
 
 use dokit_client::{Access, ErrorReply, ObjectId};
-use dokit_object::{Activation, Call, Chain, Context, ObjectType, Response, fail_alarm};
+use dokit_object::{
+    Activation, Call, Chain, Context, ObjectType, Response, SocketActions, fail_alarm,
+};
 use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
 use tokio::{
     runtime::Handle,
@@ -408,6 +410,7 @@ impl Resident {
             self.object_type.handlers().alarm,
             engine.surroundings(),
         );
+        let ctx = engine.switchboard().connect(ctx, &self.object_type);
         drop(engine);
         let open = store.begin().map_err(|error| commit_failed(&error))?;
         let (activation, writes) = self.object_type.wake(ctx).await?;
@@ -472,14 +475,15 @@ impl Resident {
             return self.answer(memory, reply, Err(ErrorReply::deadline_exceeded()));
         };
         let open = if outcome.reset { open.anew() } else { Ok(open) };
-        let (answer, reset) = match open.and_then(|open| open.keep(outcome.writes)) {
-            Ok(_) => (outcome.reply, outcome.reset),
-            Err(error) => (Err(commit_failed(&error)), true),
+        let kept = open.and_then(|open| open.keep(outcome.writes));
+        let (answer, sockets, reset) = match kept {
+            Ok(_) => (outcome.reply, outcome.sockets, outcome.reset),
+            Err(error) => (Err(commit_failed(&error)), SocketActions::default(), true),
         };
         if reset {
             memory.reset();
         }
-        self.answer(memory, reply, answer);
+        self.release(memory, reply, answer, sockets);
     }
 
     /// Counts an alarm whose handler took too long as one that failed.
@@ -583,12 +587,22 @@ impl Resident {
 
     /// Answers, once all that the call may have seen is durable.
     fn answer(&self, memory: &Memory, reply: Reply, answer: Answer) {
+        self.release(memory, reply, answer, SocketActions::default());
+    }
+
+    /// Does what a call does to sockets and answers it, once all that it wrote or may have seen is
+    /// durable.
+    fn release(&self, memory: &Memory, reply: Reply, answer: Answer, sockets: SocketActions) {
         if let Err(ErrorReply { log: Some(log), .. }) = &answer {
             let (namespace, id) = (self.namespace(), &memory.id);
             tracing::error!(namespace, %id, name = id.name(), "{log}");
         }
         match &memory.store {
-            Some(store) => store.flight().release(Release { reply, answer }),
+            Some(store) => store.flight().release(Release {
+                sockets,
+                reply,
+                answer,
+            }),
             // It could not even be opened.
             None => drop(reply.send(answer)),
         }

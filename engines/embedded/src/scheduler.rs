@@ -187,10 +187,11 @@ async fn fire(
     let Some(engine) = engine.upgrade() else {
         return;
     };
-    if let Ok(answer) = &mut answer {
-        for delivery in Delivery::take(answer) {
-            deliver(&engine, &scheduler, &fired, delivery);
-        }
+    let deliveries = answer.as_mut().map_or_else(|_| Vec::new(), Delivery::take);
+    // Then it has come on, and what else is due is to be sent at once.
+    let delivers = !deliveries.is_empty();
+    for delivery in deliveries {
+        deliver(&engine, &scheduler, &fired, delivery);
     }
     if let Err(error) = &answer {
         let (code, message) = (&error.code, &error.message);
@@ -203,16 +204,16 @@ async fn fire(
     // there: then it waits, so that nothing spins.
     let Fired { object, at, .. } = fired;
     scheduler.held(|held| held.answered(object));
-    let stays = match engine.database().alarm(object) {
+    let due = match engine.database().alarm(object) {
         Ok(alarm) => alarm == Some(at),
         Err(_) => true,
     };
     let now = engine.clock().now();
     let look = scheduler.held(|held| {
-        if stays {
+        if due && !delivers {
             held.hold_back(object, at, fired.failures, answer.is_ok(), now);
         }
-        held.end(object) || stays
+        held.end(object) || due
     });
     if look {
         scheduler.inner.changed.notify_one();

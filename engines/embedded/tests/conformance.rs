@@ -2,19 +2,25 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's way to fail is to panic")]
 
+mod peer;
+
 use std::{
+    cell::Cell,
     fs,
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
 
+use dokit_client::ObjectId;
 use dokit_conformance::{
-    Engine, Plain, Probe, Rows, Session, SqlProbe, engine, for_each_engine_case, for_each_sql_case,
-    sql,
+    Engine, Peer, Plain, Probe, Room, Rooms, Rows, Session, SocketEngine, SqlProbe, engine,
+    for_each_engine_case, for_each_socket_case, for_each_sql_case, sockets, sql,
 };
 use dokit_embedded::Host;
-use dokit_object::{Request, Response, testing::ManualClock};
+use dokit_object::{Close, Message, Request, Response, testing::ManualClock};
 use futures_executor::block_on;
+use peer::Tcp;
 use tempfile::TempDir;
 use tokio::runtime::{Builder, Runtime};
 
@@ -24,6 +30,8 @@ struct Embedded {
     clock: ManualClock,
     sleep_after: Duration,
     running: Option<(Host, Runtime)>,
+    /// Where it listens, once somebody has asked.
+    address: Cell<Option<SocketAddr>>,
 }
 
 impl Embedded {
@@ -40,6 +48,7 @@ impl Embedded {
             clock,
             sleep_after,
             running,
+            address: Cell::new(None),
         }
     }
 
@@ -103,6 +112,7 @@ fn start(data: &Path, clock: &ManualClock, sleep_after: Duration) -> (Host, Runt
         .data(data)
         .object::<Probe>()
         .object::<Plain>()
+        .object::<Room>()
         .object::<SqlProbe>()
         .object::<Rows>()
         .clock(clock.clone())
@@ -136,6 +146,7 @@ impl Engine for Embedded {
 
     async fn crash(&mut self) {
         drop(self.running.take());
+        self.address.set(None);
         self.running = Some(start(self.data.path(), &self.clock, self.sleep_after));
     }
 
@@ -195,6 +206,53 @@ impl Engine for Embedded {
     }
 }
 
+impl SocketEngine for Embedded {
+    type Peer = Tcp;
+
+    async fn connect(&self, path: &str) -> Result<Tcp, Response> {
+        let address = match self.address.get() {
+            Some(address) => address,
+            None => {
+                let (host, runtime) = self.running();
+                let listener = runtime.block_on(host.listen("127.0.0.1:0")).unwrap();
+                let address = listener.address();
+                runtime.spawn(listener.serve(std::future::pending()));
+                self.address.set(Some(address));
+                address
+            }
+        };
+        Tcp::connect(address, path).map_err(|refused| *refused)
+    }
+
+    async fn break_disk_of(&self, _: &ObjectId) {
+        self.break_disk().await;
+    }
+
+    async fn mend_disk_of(&self, _: &ObjectId) {
+        self.mend_disk().await;
+    }
+}
+
+impl Peer for Tcp {
+    async fn send(&mut self, message: Message) {
+        Tcp::send(self, message);
+    }
+
+    async fn next(&mut self) -> Message {
+        Tcp::next(self)
+    }
+
+    async fn closed(&mut self) -> Close {
+        Tcp::closed(self)
+    }
+
+    async fn close(&mut self, code: u16, reason: &str) {
+        Tcp::close(self, code, reason);
+    }
+
+    async fn vanish(self) {}
+}
+
 macro_rules! tests {
     ($suite:ident, $of:ident: $($case:ident,)*) => {
         $(
@@ -250,3 +308,31 @@ mod rows {
 
     for_each_sql_case!(cases);
 }
+
+macro_rules! socket_tests {
+    ($($case:ident,)*) => {
+        $(
+            mod $case {
+                use super::*;
+
+                #[test]
+                fn awake() {
+                    block_on(sockets::$case(&mut Rooms::new(Embedded::new(), false)));
+                }
+
+                #[test]
+                fn with_sleep_before_whatever_is_done() {
+                    block_on(sockets::$case(&mut Rooms::new(Embedded::new(), true)));
+                }
+
+                #[test]
+                fn asleep_as_soon_as_nothing_calls() {
+                    let engine = Embedded::sleeping_after(Duration::ZERO);
+                    block_on(sockets::$case(&mut Rooms::new(engine, false)));
+                }
+            }
+        )*
+    };
+}
+
+for_each_socket_case!(socket_tests);

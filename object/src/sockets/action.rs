@@ -62,6 +62,24 @@ impl SocketActions {
         self.actions.is_empty()
     }
 
+    /// How many bytes it holds until it is performed: a message that goes to many is held once.
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        let mut bytes = self.actions.len() * mem::size_of::<SocketAction>();
+        let mut last = None;
+        for action in &self.actions {
+            match action {
+                SocketAction::Send { message, .. } if last != Some(Arc::as_ptr(message)) => {
+                    last = Some(Arc::as_ptr(message));
+                    bytes += message.as_bytes().len();
+                }
+                SocketAction::Attach { attachment, .. } => bytes += attachment.len(),
+                _ => {}
+            }
+        }
+        bytes
+    }
+
     /// What there is to do.
     pub fn iter(&self) -> impl Iterator<Item = &SocketAction> {
         self.actions.iter()

@@ -14,7 +14,7 @@ use super::{
     Close, Message, Outgoing, SocketCall, SocketEvent, SocketId, Sockets, WebSocketError,
     line::Line,
 };
-use crate::{Call, Response};
+use crate::Response;
 
 /// The engine's end of an accepted socket: what comes from the peer goes in, what the object sends
 /// comes out.
@@ -22,10 +22,10 @@ use crate::{Call, Response};
 /// # Protocol
 ///
 /// [`take`](Self::take) it out of the answer to a handshake. Each thing that the peer does may give a
-/// [`Call`]: put it into the object's queue, tell [`answered`](Self::answered) what came of it, and
+/// call: put it into the object's queue as a [`Call::Socket`](crate::Call::Socket), tell [`answered`](Self::answered) what came of it, and
 /// only then read on, which keeps the events in order and a fast peer slow. Meanwhile send what
-/// [`next`](Self::next) gives. The last call is that of [`ended`](Self::ended); the connection is
-/// dropped after it has been answered. One that is dropped without it has lost its peer, and is handed
+/// [`next`](Self::next) gives. The last call is that of [`ended`](Self::ended), which is made again
+/// while it [is untold](Self::is_untold); the connection is dropped after it has been answered. One that is dropped without it has lost its peer, and is handed
 /// to the [`Switchboard`](super::Switchboard)'s `orphaned`.
 pub struct Connection {
     sockets: Sockets,
@@ -82,6 +82,12 @@ impl Connection {
         poll_fn(|task| self.line.poll_next(task.waker())).await
     }
 
+    /// Returns once [`overrun`](Self::overrun) says something, which no message that is being sent
+    /// then gets over. It is for who waits for nothing else of this.
+    pub async fn stuck(&self) {
+        poll_fn(|task| self.line.poll_overrun(task.waker())).await;
+    }
+
     /// What to send next, if there is something.
     #[must_use]
     pub fn try_next(&self) -> Option<Outgoing> {
@@ -91,7 +97,7 @@ impl Connection {
     /// The peer has sent a message. No call where it is answered without the object, or comes after
     /// the object has closed the socket.
     #[must_use]
-    pub fn received(&self, message: Message, now: Timestamp) -> Option<Call> {
+    pub fn received(&self, message: Message, now: Timestamp) -> Option<SocketCall> {
         if self.line.is_closed() || self.sockets.auto_respond(self.id, &message, now) {
             return None;
         }
@@ -100,7 +106,7 @@ impl Connection {
 
     /// Something broke the socket: the peer, or [too slow a reader](Self::overrun).
     #[must_use]
-    pub fn failed(&self, error: WebSocketError) -> Option<Call> {
+    pub fn failed(&self, error: WebSocketError) -> Option<SocketCall> {
         let handler = self.sockets.handlers().websocket_error;
         handler.then(|| self.call(SocketEvent::Error(error)))
     }
@@ -114,7 +120,7 @@ impl Connection {
     /// The socket has ended: nothing is sent any more, and calls see it no longer among the object's
     /// sockets.
     #[must_use]
-    pub fn ended(&self, close: Close) -> Option<Call> {
+    pub fn ended(&self, close: Close) -> Option<SocketCall> {
         self.ended.store(true, Ordering::Relaxed);
         let known = self.sockets.end(self.id);
         let handler = self.sockets.handlers().websocket_close;
@@ -137,6 +143,14 @@ impl Connection {
         self.line.close(close, &error.code);
     }
 
+    /// Whether an event of such an outcome is to be told again, when some time has passed: nothing has
+    /// come of it. The end of a socket is told until something has.
+    #[must_use]
+    pub fn is_untold(answer: &Result<Response, ErrorReply>) -> bool {
+        let codes = [code::COMMIT_FAILED, code::OVERLOADED];
+        matches!(answer, Err(error) if codes.contains(&&*error.code))
+    }
+
     /// Whether a close frame waits to be sent, or has been.
     #[must_use]
     pub fn is_closed(&self) -> bool {
@@ -148,11 +162,11 @@ impl Connection {
         self.line.close(code, reason);
     }
 
-    fn call(&self, event: SocketEvent) -> Call {
-        Call::Socket(SocketCall {
+    fn call(&self, event: SocketEvent) -> SocketCall {
+        SocketCall {
             socket: self.id,
             event,
-        })
+        }
     }
 }
 

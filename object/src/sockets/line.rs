@@ -63,7 +63,7 @@ impl Line {
             return;
         }
         let bytes = size(&message);
-        if queue.bytes + bytes > queue.limit {
+        if queue.bytes > 0 && queue.bytes + bytes > queue.limit {
             queue.waiting.clear();
             queue.bytes = 0;
             queue.overrun = true;
@@ -97,6 +97,14 @@ impl Line {
         self.waker.register(waker);
         match self.try_next() {
             Some(outgoing) => Poll::Ready(outgoing),
+            None => Poll::Pending,
+        }
+    }
+
+    pub(super) fn poll_overrun(&self, waker: &Waker) -> Poll<()> {
+        self.waker.register(waker);
+        match self.overrun() {
+            Some(_) => Poll::Ready(()),
             None => Poll::Pending,
         }
     }
@@ -153,6 +161,20 @@ mod tests {
         assert!(matches!(next, Some(Outgoing::Close { code: 1013, .. })));
         line.send(message);
         assert_eq!(line.try_next(), None, "nothing follows a close frame");
+    }
+
+    #[test]
+    fn one_message_over_the_limit_reaches_a_peer_that_has_read_what_was_before() {
+        let line = Line::new(1000);
+        let long = Arc::new(Message::from("x".repeat(5000)));
+        for _ in 0..3 {
+            line.send(Arc::clone(&long));
+            assert!(matches!(line.try_next(), Some(Outgoing::Message(_))));
+        }
+        assert_eq!(line.overrun(), None);
+        line.send(long);
+        line.send(Arc::new(Message::from("")));
+        assert_eq!(line.overrun(), Some(1000));
     }
 
     #[test]

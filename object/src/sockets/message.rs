@@ -88,7 +88,7 @@ impl From<Vec<u8>> for Message {
 #[derive(Clone, Debug, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct Close {
-    /// The code: the peer's, or ours where it answered with none. 1006 when the peer vanished
+    /// The code of whoever closed it: 1005 where the peer gave none, 1006 when it vanished
     /// (RFC 6455, 7.4).
     pub code: u16,
     /// The reason that came with the code.

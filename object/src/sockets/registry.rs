@@ -195,11 +195,15 @@ impl Sockets {
         staged
     }
 
-    /// What the running call has done so far: what it depends on has become durable.
+    /// Takes what the running call has done so far, to be performed once what it depends on is durable.
     pub(crate) fn take_early(&self) -> SocketActions {
         let mut state = self.state();
-        let actions = mem::take(&mut state.running.actions);
-        SocketActions::new(actions, self, state.running.number)
+        let running = &mut state.running;
+        let actions = mem::take(&mut running.actions);
+        let early = SocketActions::new(actions, self, running.number);
+        // What comes after it is kept or undone by itself, as if another call had done it.
+        running.number += 1;
+        early
     }
 
     pub(crate) fn accept(&self, request: &Request, tags: &[&str]) -> Result<WebSocket> {

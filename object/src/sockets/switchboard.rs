@@ -31,7 +31,8 @@ pub struct Switchboard {
 pub struct SocketLimits {
     /// How many are open at a time, over all objects: 65,536.
     pub sockets: usize,
-    /// How many bytes may wait for a peer to read them: 1 MiB. One that is slower is closed with 1013.
+    /// How many bytes may wait for a peer to read them: 1 MiB, or one message, where that is longer. One
+    /// that is slower is closed with 1013.
     pub buffer: usize,
 }
 

@@ -9,8 +9,8 @@ use http::{HeaderValue, header};
 
 use super::host::{Shared, lock};
 use crate::{
-    Call, Chain, Clock, Close, Connection, Message, Outgoing, Request, Response, SocketId,
-    error_response, route,
+    Call, Chain, Clock, Close, Connection, Message, Outgoing, Request, Response, SocketCall,
+    SocketId, error_response, route,
 };
 
 /// The far end of a WebSocket to an object: a client, as a test plays it.
@@ -118,29 +118,47 @@ impl Peer {
 /// Has every socket that is to end do so: those that were closed, which the client has answered, and
 /// those of clients that are gone.
 pub(super) async fn pump(host: &Shared) {
+    let mut untold = Vec::new();
     loop {
         let open = lock(&host.peers.open).clone();
-        let ending = open.iter().find_map(|peer| Some((peer.id, peer.ending()?)));
-        let Some((id, (connection, close))) = ending else {
-            return;
+        let ending = open
+            .iter()
+            .find_map(|peer| Some((Arc::clone(peer), peer.ending()?)));
+        let Some((peer, (connection, close))) = ending else {
+            break;
         };
-        lock(&host.peers.open).retain(|peer| peer.id != id);
+        lock(&host.peers.open).retain(|open| open.id != peer.id);
         if let Some(limit) = connection.overrun() {
             let error = crate::WebSocketError::TooSlow { limit };
             if let Some(call) = connection.failed(error) {
-                run(host, &connection, call).await;
+                // The end comes whatever became of it.
+                let _ = run(host, &connection, call).await;
             }
         }
-        if let Some(call) = connection.ended(close) {
-            run(host, &connection, call).await;
+        if let Some(call) = connection.ended(close)
+            && Connection::is_untold(&run(host, &connection, call).await)
+        {
+            untold.push((peer, connection));
         }
+    }
+    // With the next call of the host.
+    for (peer, connection) in untold {
+        lock(&peer.state).connection = Some(connection);
+        lock(&host.peers.open).push(peer);
     }
 }
 
-async fn run(host: &Shared, connection: &Connection, call: Call) {
+async fn run(
+    host: &Shared,
+    connection: &Connection,
+    call: SocketCall,
+) -> Result<Response, ErrorReply> {
     let (namespace, id) = connection.object();
-    let answer = host.call(namespace, id, call, Chain::default()).await;
+    let answer = host
+        .call(namespace, id, Call::Socket(call), Chain::default())
+        .await;
     connection.answered(&answer);
+    answer
 }
 
 /// The handshake.
@@ -210,7 +228,8 @@ impl TestSocket {
             return;
         };
         if let Some(call) = connection.received(message.into(), self.host.clock.now()) {
-            run(&self.host, &connection, call).await;
+            // What it is to the socket has been seen to.
+            let _ = run(&self.host, &connection, call).await;
         }
         pump(&self.host).await;
     }

@@ -1,0 +1,262 @@
+//! Objects on an engine that a test plays by hand: commits that take a while, and SQL that fails.
+
+#![expect(clippy::unwrap_used, reason = "a test's way to fail is to panic")]
+
+use std::{future::poll_fn, sync::Arc, task::Poll};
+
+use dokit_client::{CallReply, CallRequest, ObjectId, TransportError, rpc};
+use dokit_object::{
+    Activation, BoxFuture, Call, Connection, Context, DurableObject, Error, Message, ObjectType,
+    Outcome, Outgoing, Request, Response, Result, Router, SocketLimits, State, Surroundings,
+    Switchboard, WebSocket, durable_object,
+    testing::{ManualClock, block_on},
+};
+use dokit_storage::{
+    Batch, KeyRange, Memory, Store, Timestamp,
+    sql::{Cursor, Sql, SqlAccess, SqlEngine, SqlError, SqlValue},
+};
+use futures_util::future::join;
+use http::header;
+
+/// A disk whose commits take a while, and whose rows cannot be reached.
+#[derive(Clone, Debug, Default)]
+struct Disk(Memory);
+
+impl Store for Disk {
+    async fn get(&self, key: &str) -> dokit_storage::Result<Option<String>> {
+        self.0.get(key).await
+    }
+
+    async fn list(&self, range: &KeyRange) -> dokit_storage::Result<Vec<(String, String)>> {
+        self.0.list(range).await
+    }
+
+    async fn alarm(&self) -> dokit_storage::Result<Option<Timestamp>> {
+        self.0.alarm().await
+    }
+
+    async fn commit(&mut self, batch: Batch) -> dokit_storage::Result<()> {
+        let mut begun = false;
+        poll_fn(|context| {
+            if std::mem::replace(&mut begun, true) {
+                return Poll::Ready(());
+            }
+            context.waker().wake_by_ref();
+            Poll::Pending
+        })
+        .await;
+        self.0.commit(batch).await
+    }
+
+    fn sql(&self) -> Option<Sql> {
+        Some(Sql::new(NoRows))
+    }
+}
+
+struct NoRows;
+
+impl SqlEngine for NoRows {
+    fn exec(&self, _: &str, _: &[SqlValue], _: SqlAccess) -> Result<Cursor, SqlError> {
+        Err(SqlError::Interrupted)
+    }
+
+    fn transaction(&self, _: &mut dyn FnMut() -> bool) -> Result<(), SqlError> {
+        Err(SqlError::Interrupted)
+    }
+
+    fn database_size(&self) -> Result<u64, SqlError> {
+        Err(SqlError::Interrupted)
+    }
+}
+
+#[derive(Debug)]
+struct Nowhere;
+
+impl Router for Nowhere {
+    fn call(
+        &self,
+        _: &'static str,
+        _: &ObjectId,
+        _: &CallRequest,
+    ) -> BoxFuture<'static, Result<CallReply, TransportError>> {
+        Box::pin(async { Ok(CallReply::json(404, "null")) })
+    }
+
+    fn unique_id(&self, namespace: &'static str) -> ObjectId {
+        ObjectId::unique(namespace, [0; 16])
+    }
+}
+
+struct Note {
+    ctx: Context,
+    text: State<String>,
+}
+
+#[rpc]
+trait NoteApi {
+    async fn set(&mut self, text: String) -> Result<()>;
+    /// Deletes everything, and does not mind when that fails.
+    async fn wipe(&mut self) -> Result<()>;
+    /// Sends and attaches before an early commit, and the late ones while that is under way; then fails.
+    async fn tell(&mut self, early: String, late: String) -> Result<()>;
+    async fn seen(&mut self) -> Result<(String, Option<String>)>;
+}
+
+#[durable_object(state = text)]
+impl DurableObject for Note {
+    type Api = NoteApiServer;
+
+    async fn new(ctx: Context) -> Result<Self> {
+        let text = ctx.state(String::new).load().await?;
+        Ok(Self { ctx, text })
+    }
+
+    async fn fetch(&mut self, request: Request) -> Result<Response> {
+        let socket = self.ctx.accept_websocket(&request, &[])?;
+        Ok(socket.into_response())
+    }
+
+    async fn websocket_message(&mut self, _: &WebSocket, _: Message) -> Result<()> {
+        Ok(())
+    }
+}
+
+impl Note {
+    fn send(&self, text: &str) -> Result<()> {
+        for socket in self.ctx.websockets() {
+            socket.set_attachment(text)?;
+            socket.send(text)?;
+        }
+        Ok(())
+    }
+}
+
+impl NoteApi for Note {
+    async fn set(&mut self, text: String) -> Result<()> {
+        *self.text = text;
+        Ok(())
+    }
+
+    async fn wipe(&mut self) -> Result<()> {
+        let mut batch = Batch::new();
+        batch.delete_all();
+        let failed = self.ctx.storage().commit(batch).await;
+        assert!(failed.is_err());
+        Ok(())
+    }
+
+    async fn tell(&mut self, early: String, late: String) -> Result<()> {
+        self.send(&early)?;
+        let late = async { self.send(&late) };
+        let (committed, sent) = join(self.ctx.commit(), late).await;
+        committed.and(sent)?;
+        Err(Error::new(418, "planned", "planned failure"))
+    }
+
+    async fn seen(&mut self) -> Result<(String, Option<String>)> {
+        let mut sockets = self.ctx.websockets().into_iter();
+        let attachment = sockets.next().map(|socket| socket.attachment());
+        Ok((self.text.clone(), attachment.transpose()?.flatten()))
+    }
+}
+
+/// One object, and what an engine has to have for it.
+struct Hand {
+    disk: Disk,
+    surroundings: Surroundings,
+    switchboard: Switchboard,
+    object_type: ObjectType,
+    awake: Option<Activation>,
+}
+
+impl Hand {
+    fn new() -> Self {
+        let (clock, router) = (Arc::new(ManualClock::new()), Arc::new(Nowhere));
+        Self {
+            disk: Disk::default(),
+            surroundings: Surroundings::new(clock, router),
+            switchboard: Switchboard::new(SocketLimits::default(), Timestamp::EPOCH, drop),
+            object_type: ObjectType::of::<Note>().unwrap(),
+            awake: None,
+        }
+    }
+
+    async fn run(&mut self, call: Call) -> (u16, Response) {
+        let mut awake = match self.awake.take() {
+            Some(awake) => awake,
+            None => {
+                let id = ObjectId::from_name("note", "n");
+                let ctx = Context::new(id, self.disk.clone(), false, self.surroundings.clone());
+                let ctx = self.switchboard.connect(ctx, &self.object_type);
+                self.object_type.wake(ctx).await.unwrap().0
+            }
+        };
+        let Outcome {
+            reply,
+            writes,
+            sockets,
+            reset,
+            ..
+        } = awake.exclusive(call).await;
+        self.disk.commit(writes).await.unwrap();
+        sockets.perform();
+        if !reset {
+            self.awake = Some(awake);
+        }
+        match reply {
+            Ok(response) => (response.status().as_u16(), response),
+            Err(error) => (error.status, Response::default()),
+        }
+    }
+
+    async fn call(&mut self, method: &'static str, arguments: &str) -> (u16, String) {
+        let request = CallRequest::new(method, arguments);
+        let call = self.object_type.call(request).unwrap();
+        let (status, response) = self.run(call).await;
+        (
+            status,
+            String::from_utf8_lossy(response.body()).into_owned(),
+        )
+    }
+
+    async fn connect(&mut self) -> Connection {
+        let request = http::Request::builder()
+            .header(header::CONNECTION, "upgrade")
+            .header(header::UPGRADE, "websocket")
+            .header(header::SEC_WEBSOCKET_VERSION, "13")
+            .header(header::SEC_WEBSOCKET_KEY, "dGhlIHNhbXBsZSBub25jZQ==");
+        let call = Call::Fetch(request.body("".into()).unwrap());
+        let (status, mut response) = self.run(call).await;
+        assert_eq!(status, 101);
+        Connection::take(&mut response).unwrap()
+    }
+}
+
+#[test]
+fn what_is_sent_while_an_early_commit_is_under_way_is_not_part_of_it() {
+    block_on(async {
+        let mut hand = Hand::new();
+        let peer = hand.connect().await;
+        let told = hand.call("tell", r#"["early", "late"]"#).await;
+        assert_eq!(told.0, 418);
+        let early = Outgoing::Message(Arc::new(Message::from("early")));
+        assert_eq!(peer.try_next(), Some(early));
+        assert_eq!(peer.try_next(), None);
+        let seen = hand.call("seen", "[]").await;
+        assert_eq!(seen, (200, r#"["","early"]"#.to_owned()));
+    });
+}
+
+#[test]
+fn a_state_stays_where_deleting_everything_has_failed() {
+    block_on(async {
+        let mut hand = Hand::new();
+        hand.call("set", r#"["kept"]"#).await;
+        assert_eq!(hand.call("wipe", "[]").await.0, 200);
+        for _ in 0..2 {
+            let seen = hand.call("seen", "[]").await;
+            assert_eq!(seen, (200, r#"["kept",null]"#.to_owned()));
+            hand.awake = None;
+        }
+    });
+}
