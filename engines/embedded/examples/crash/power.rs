@@ -13,7 +13,7 @@ use std::{
     str,
 };
 
-use crate::{check::files, random::Random};
+use crate::{check, random::Random};
 
 /// The least that a disk writes whole, in bytes.
 const SECTOR: usize = 512;
@@ -49,7 +49,7 @@ impl Power {
     /// Looks at the folder, before a process starts that writes its trace beside it.
     pub(crate) fn watch(data: &Path) -> io::Result<Self> {
         let mut files = BTreeMap::new();
-        for path in files(data)? {
+        for path in check::files(data)? {
             // What processes share in memory is not on the disk.
             if !path.to_string_lossy().ends_with("-shm") {
                 let synced = fs::read(&path)?;
@@ -98,7 +98,7 @@ impl Power {
         let mut lost = Lost::default();
         // All that was under way may be gone, or may have arrived, or some of each.
         let chance = [0, 50, 90, 100][usize::try_from(random.below(4)).expect("it is small")];
-        for path in files(data)? {
+        for path in check::files(data)? {
             if !self.files.contains_key(&path) {
                 fs::remove_file(path)?;
             }
