@@ -1,6 +1,6 @@
 use std::{fmt, marker::PhantomData, time::Duration};
 
-use dokit_storage::{Batch, Store, Timestamp, Transaction, decode, encode};
+use dokit_storage::{Batch, Error as StorageError, Store, Timestamp, Transaction, decode, encode};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
@@ -256,8 +256,14 @@ impl<A: Serialize + DeserializeOwned> Alarms<A> {
             Some(json) => decode(&key, &json)?,
             None => 1,
         };
+        let next = number
+            .checked_add(1)
+            .ok_or_else(|| StorageError::InvalidValue {
+                key: key.clone(),
+                reason: format!("no job can follow the one numbered {number}"),
+            })?;
         let mut batch = Batch::new();
-        batch.put(key, (number + 1).to_string());
+        batch.put(key, next.to_string());
         Store::commit(&mut txn, batch).await?;
         // Of one width, so that jobs of the same time run in the order they were scheduled in.
         let id = format!("#{number:08}");

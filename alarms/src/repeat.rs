@@ -69,6 +69,9 @@ impl Repeat {
         now: Timestamp,
         retry: bool,
     ) -> Result<Turn, String> {
+        if !(Timestamp::EPOCH..=Timestamp::LAST).contains(&planned) {
+            return Err(format!("it is planned for {planned}, when no alarm can be"));
+        }
         if planned > now {
             // Brought forward by a revival: the planned run is still to come.
             let next = Some(planned);
@@ -250,6 +253,17 @@ mod tests {
     fn a_run_brought_forward_leaves_the_planned_one() {
         let early = MINUTELY.turn(Missed::RunOnce, minute(10), minute(3), false);
         assert_eq!(early.unwrap(), run(3, 10));
+    }
+
+    #[test]
+    fn a_run_that_no_alarm_can_be_set_for_is_refused_whatever_the_policy() {
+        for planned in [i64::MIN, -1, i64::MAX] {
+            let planned = Timestamp::from_millis(planned);
+            for missed in [Missed::RunOnce, Missed::RunAll { at_most: 2 }] {
+                let refused = MINUTELY.turn(missed, planned, minute(10), false);
+                assert!(refused.unwrap_err().contains(&planned.to_string()));
+            }
+        }
     }
 
     #[test]

@@ -1,6 +1,8 @@
 use dokit_storage::{Batch, KeyRange, ListOptions, Result, Store, Timestamp, decode, encode};
 use serde::{Deserialize, Serialize};
 
+use crate::record::following;
+
 /// One step that a persisted machine took.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -42,7 +44,7 @@ impl History<'_> {
         entry: &HistoryEntry,
         batch: &mut Batch,
     ) -> Result<Kept> {
-        kept.last += 1;
+        kept.last = following(self.key, kept.last)?;
         let key = self.key_of(kept.last);
         let json = encode(&key, entry)?;
         batch.put(key, json);

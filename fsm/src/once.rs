@@ -6,6 +6,8 @@ use dokit_storage::{Batch, Result, Store, decode, encode};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use crate::record::following;
+
 /// The longest id in bytes. It is part of a key, and keys have at most 2,048.
 pub(crate) const LONGEST_ID: usize = 512;
 
@@ -58,7 +60,7 @@ impl Ids<'_> {
         if self.bound == 0 {
             return Ok(kept);
         }
-        kept.last += 1;
+        kept.last = following(self.key, kept.last)?;
         for (key, json) in [
             (self.key_of(id), encode(id, answered)?),
             (self.number(kept.last), encode(id, id)?),

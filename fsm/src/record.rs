@@ -1,6 +1,6 @@
 use std::error::Error as StdError;
 
-use dokit_storage::{Batch, Store, Timestamp, decode, encode};
+use dokit_storage::{Batch, Error as StorageError, Store, Timestamp, decode, encode};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;
 
@@ -31,6 +31,16 @@ pub(crate) struct Record {
 #[derive(Deserialize)]
 struct Versioned {
     version: u32,
+}
+
+/// The number after this one, of what a record counts.
+pub(crate) fn following(key: &str, number: u64) -> Result<u64, StorageError> {
+    number
+        .checked_add(1)
+        .ok_or_else(|| StorageError::InvalidValue {
+            key: key.to_owned(),
+            reason: format!("nothing can follow what is numbered {number}"),
+        })
 }
 
 /// Where and how the record of one machine is read and written.

@@ -122,10 +122,9 @@ pub(crate) async fn hand_over(
     key: impl FnOnce(u64) -> String,
 ) -> Result<Option<Batch>> {
     let head = head(store).await?.unwrap_or_default();
-    if head.waiting >= MOST {
+    let Some(number) = head.last.checked_add(1).filter(|_| head.waiting < MOST) else {
         return Ok(None);
-    }
-    let number = head.last + 1;
+    };
     let record = Record {
         namespace: target.namespace.to_owned(),
         id: target.id.clone(),
@@ -146,7 +145,7 @@ impl Head {
     /// Adds a call at the end.
     fn add(mut self, batch: &mut Batch, number: u64, record: &Record) -> Result<()> {
         self.last = number;
-        self.waiting += 1;
+        self.waiting = self.waiting.saturating_add(1);
         self.next = earlier(self.next, Some(record.next));
         put(batch, WAITING, number, record)?;
         self.put(batch)
@@ -189,7 +188,9 @@ pub(crate) async fn bury(
     batch.delete(&*name);
     if revive {
         let head = head(store).await?.unwrap_or_default();
-        let number = head.last + 1;
+        let Some(number) = head.last.checked_add(1) else {
+            return Ok(None);
+        };
         let record = Record {
             tries: 0,
             next: now,
@@ -295,16 +296,22 @@ fn judge(answer: Result<CallReply, TransportError>) -> Result<(), Failed> {
     }
 }
 
-/// What is due at `now`, and the writes by which it is on its way. None where the wake-up was early.
+/// What is due at `now`, and the writes by which it is on its way. None where there is no outbox.
+///
+/// Where nothing is due the alarm was woken for nothing: the writes then set it right, so that it does not
+/// ring again at once.
 pub(crate) async fn give_out(
     store: &impl Store,
     now: Timestamp,
 ) -> Result<Option<(Batch, Vec<Delivery>)>> {
-    let due = head(store).await?.filter(|head| head.next <= Some(now));
-    let Some(mut head) = due.filter(|head| head.next.is_some()) else {
+    let Some(mut head) = head(store).await? else {
         return Ok(None);
     };
     let mut batch = Batch::new();
+    if head.next.is_none_or(|next| next > now) {
+        head.put(&mut batch)?;
+        return Ok(Some((batch, Vec::new())));
+    }
     let mut deliveries = Vec::new();
     let mut queues = queues(list(store, WAITING).await?);
     for queue in queues.values_mut() {

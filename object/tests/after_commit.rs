@@ -469,6 +469,26 @@ fn deleting_everything_deletes_what_has_not_been_made_and_numbers_begin_anew() {
     });
 }
 
+/// As after a restore by hand: the engine's alarm stands for nothing.
+#[test]
+fn an_alarm_that_nothing_is_due_for_is_set_right_and_does_not_ring_without_end() {
+    both(async |kit| {
+        kit.order("d", &["a"]).await;
+        kit.host.settle().await;
+        for alarm in [None, Some(60_000)] {
+            if let Some(millis) = alarm {
+                kit.shop().set_alarm(millis).await.unwrap();
+            }
+            let mut batch = Batch::new();
+            batch.set_alarm(kit.host.clock().now());
+            kit.disk().commit(batch).await.unwrap();
+            let expected = kit.shop().alarm_time().await.unwrap();
+            kit.host.settle().await;
+            assert_eq!(kit.disk().alarm().await.unwrap(), expected);
+        }
+    });
+}
+
 #[test]
 fn what_becomes_of_a_call_is_not_taken_for_that_of_another_which_has_its_number_since() {
     both(async |kit| {

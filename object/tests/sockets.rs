@@ -162,9 +162,21 @@ fn a_handshake_is_checked() {
     let eight = header::HeaderValue::from_static("8");
     old.headers_mut()
         .insert(header::SEC_WEBSOCKET_VERSION, eight);
+    let keyed = |key: &'static str| {
+        let mut request = handshake("/chat/a/");
+        let key = header::HeaderValue::from_static(key);
+        request.headers_mut().insert(header::SEC_WEBSOCKET_KEY, key);
+        request
+    };
     block_on(async {
         let host = TestHost::new().object::<Chat>();
         for (request, status) in [
+            (keyed(""), 400),
+            (keyed("c2hvcnQ="), 400),
+            (keyed("AAAAAAAAAAAAAAAAAAAAAAAA"), 400),
+            (keyed("AAAAAAAAAAAAAAAAAAAAAB=="), 400),
+            (keyed("AAAAAAAAAAAAAAAAA!AAAA=="), 400),
+            (keyed("AAAAAAAAAAAAAAAAAAAAAA=="), 101),
             (posted, 426),
             (old, 426),
             (without(header::UPGRADE), 426),

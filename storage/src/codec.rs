@@ -31,7 +31,7 @@ pub fn encode<V: Serialize + ?Sized>(key: &str, value: &V) -> Result<String> {
 pub fn decode<V: DeserializeOwned>(key: &str, json: &str) -> Result<V> {
     let mut text = serde_json::Deserializer::from_str(json);
     let decoded = serde_path_to_error::deserialize(&mut text)
-        .map_err(|error| (error.path().to_string(), error.into_inner()))
+        .map_err(|error| (place(error.path()), error.into_inner()))
         .and_then(|value| match text.end() {
             Ok(()) => Ok(value),
             Err(error) => Err((".".to_owned(), error)),
@@ -44,4 +44,12 @@ pub fn decode<V: DeserializeOwned>(key: &str, json: &str) -> Result<V> {
         column: source.column(),
         source: source.into(),
     })
+}
+
+/// Where something is in a value. A field without a name would be no text at all.
+fn place(path: &serde_path_to_error::Path) -> String {
+    match path.to_string() {
+        nameless if nameless.is_empty() => "\"\"".to_owned(),
+        path => path,
+    }
 }

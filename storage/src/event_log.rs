@@ -99,7 +99,11 @@ impl<E: Serialize + DeserializeOwned, S: Default + Serialize + DeserializeOwned>
     /// Adds an event and answers its sequence. The event, its sequence and a snapshot where one is
     /// due are one commit.
     pub async fn append<T: Store>(&self, store: &mut T, event: &E) -> Result<u64> {
-        let sequence = self.len(store).await? + 1;
+        let last = self.len(store).await?;
+        let sequence = last.checked_add(1).ok_or_else(|| Error::InvalidValue {
+            key: self.key("last"),
+            reason: format!("no event can follow the one numbered {last}"),
+        })?;
         let mut batch = Batch::new();
         let key = self.event_key(sequence);
         let json = codec::encode(&key, event)?;

@@ -187,6 +187,19 @@ fn keys_that_are_not_events_are_an_error_or_not_seen() {
     );
 }
 
+#[test]
+fn a_log_whose_number_is_as_high_as_it_can_be_takes_no_event() {
+    let mut store = Memory::new();
+    let mut batch = Batch::new();
+    batch.put("sum:last", u64::MAX.to_string());
+    block_on(store.commit(batch)).unwrap();
+    let refused = block_on(SUM.append(&mut store, &1)).unwrap_err();
+    assert_eq!(
+        refused.to_string(),
+        "invalid value of \"sum:last\": no event can follow the one numbered 18446744073709551615"
+    );
+}
+
 proptest! {
     /// Whatever commits fail, before or after they take effect, the log is what took effect.
     #[test]

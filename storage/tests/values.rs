@@ -213,6 +213,13 @@ fn a_decode_error_names_the_key_the_type_and_the_place() {
             21,
             "trailing characters at line 1 column 21",
         ),
+        (
+            "{\"id\":1,\"\":x",
+            "\"\"",
+            1,
+            12,
+            "expected value at line 1 column 12",
+        ),
     ] {
         let error = decode::<Order>("order", json).unwrap_err();
         assert_eq!(

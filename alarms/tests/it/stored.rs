@@ -109,3 +109,21 @@ fn the_stored_form_is_read() {
         assert!(revived.unwrap());
     }
 }
+
+/// As a torn record may say.
+#[test]
+fn an_object_whose_ids_are_used_up_schedules_no_job() {
+    let mut store = Memory::new();
+    let mut batch = Batch::new();
+    batch.put("__alarms/next", u64::MAX.to_string());
+    block_on(async {
+        store.commit(batch).await.unwrap();
+        let now = Timestamp::from_millis(1_000);
+        let refused = JOBS.schedule(&mut store, now, "1s", &note("a")).await;
+        assert_eq!(
+            refused.unwrap_err().to_string(),
+            "invalid value of \"__alarms/next\": no job can follow the one numbered 18446744073709551615"
+        );
+        assert_eq!(store.alarm().await.unwrap(), None);
+    });
+}

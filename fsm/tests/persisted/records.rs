@@ -383,3 +383,28 @@ fn a_migration_that_fails_says_which_and_leaves_the_record() {
         assert_eq!(dump(&store).await, before);
     });
 }
+
+/// As a torn record may say.
+#[test]
+fn a_record_whose_numbers_are_as_high_as_they_can_be_takes_no_step() {
+    block_on(async {
+        let machine = ORDER.persisted();
+        for counted in ["history", "ids"] {
+            let mut store = Memory::new();
+            machine.start(&mut store, at(1)).await.unwrap();
+            let json = store.get("__fsm:order").await.unwrap().unwrap();
+            let mut record: serde_json::Value = serde_json::from_str(&json).unwrap();
+            record[counted]["last"] = u64::MAX.into();
+            let mut batch = Batch::new();
+            batch.put("__fsm:order", record.to_string());
+            store.commit(batch).await.unwrap();
+            let before = dump(&store).await;
+            let refused = machine.send_once(&mut store, at(2), "id", &pay()).await;
+            assert_eq!(
+                refused.unwrap_err().to_string(),
+                "invalid value of \"__fsm:order\": nothing can follow what is numbered 18446744073709551615"
+            );
+            assert_eq!(dump(&store).await, before);
+        }
+    });
+}

@@ -17,14 +17,24 @@ pub(super) fn check(request: &Request) -> Result<()> {
             "only version 13 of the WebSocket protocol is spoken",
         ));
     }
-    if !headers.contains_key(header::SEC_WEBSOCKET_KEY) {
-        return Err(Error::new(
-            400,
-            "invalid_handshake",
-            "header sec-websocket-key is missing",
-        ));
+    let invalid = |message| Err(Error::new(400, "invalid_handshake", message));
+    match headers.get(header::SEC_WEBSOCKET_KEY) {
+        None => invalid("header sec-websocket-key is missing"),
+        Some(key) if is_key(key.as_bytes()) => Ok(()),
+        Some(_) => invalid("header sec-websocket-key is not 16 bytes in base64"),
     }
-    Ok(())
+}
+
+/// Whether these are 16 bytes in base64: 22 digits, of the last of which four bits count for nothing, and
+/// the padding.
+fn is_key(text: &[u8]) -> bool {
+    let digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    let digits = text.strip_suffix(b"==");
+    digits.is_some_and(|digits| {
+        digits.len() == 22
+            && digits.iter().all(digit)
+            && digits.last().is_some_and(|last| b"AQgw".contains(last))
+    })
 }
 
 /// Puts on an answer of status 426 what it has to carry.
