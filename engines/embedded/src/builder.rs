@@ -13,7 +13,7 @@ use dokit_object::{
 use dokit_storage::Limits;
 
 use crate::{
-    Host, SystemClock,
+    Host, SystemClock, admin,
     connection::Patience,
     doors::Doors,
     engine::{Engine, Settings},
@@ -48,6 +48,7 @@ use crate::{
 /// | [`allow_anyone`](Self::allow_anyone) | no: an address that is not loopback needs a token or a check |
 /// | [`allow_origin`](Self::allow_origin) | none: web pages of other origins are refused |
 /// | [`allow_host`](Self::allow_host) | none: on loopback only its own names |
+/// | [`admin`](Self::admin), [`admin_token`](Self::admin_token) | none |
 /// | [`body_limit`](Self::body_limit) | 1 MiB |
 /// | [`connections`](Self::connections) | 16,384 |
 /// | [`head_timeout`](Self::head_timeout) | 10 s |
@@ -77,6 +78,8 @@ impl Builder {
                 longest_deadline: Duration::from_secs(15 * 60),
                 sleep_after: Duration::from_secs(10),
                 doors: Doors::default(),
+                admin: None,
+                admin_doors: Doors::default(),
                 connections: 16_384,
                 patience: Patience {
                     head: Duration::from_secs(10),
@@ -241,6 +244,20 @@ impl Builder {
         self
     }
 
+    /// Answers administrators at an address apart, such as `127.0.0.1:9090`, from the start of the host
+    /// to its end: `/metrics` for Prometheus, `/healthz` and `/readyz`. An address that other machines
+    /// can reach needs an [`admin_token`](Self::admin_token).
+    pub fn admin(mut self, address: impl Into<String>) -> Self {
+        self.settings.admin = Some(address.into());
+        self
+    }
+
+    /// Asks administrators for this token, but not for `/healthz` and `/readyz`. Several may be given.
+    pub fn admin_token(mut self, token: impl AsRef<str>) -> Self {
+        self.settings.admin_doors.token(token.as_ref());
+        self
+    }
+
     /// How many connections there may be at once. The next one waits for another to end.
     pub fn connections(mut self, connections: usize) -> Self {
         self.settings.connections = connections;
@@ -307,7 +324,8 @@ impl Builder {
     ///
     /// # Panics
     ///
-    /// Outside a tokio runtime with time enabled: objects run on the runtime that this is called in.
+    /// Outside a tokio runtime with time enabled, and with I/O for an [administration
+    /// address](Self::admin): objects run on the runtime that this is called in.
     pub fn start(self) -> Result<Host, StartError> {
         let mut types = BTreeMap::new();
         for object_type in self.types {
@@ -324,7 +342,16 @@ impl Builder {
             let origin = origin.to_owned();
             return Err(StartError::InvalidOrigin { origin });
         }
-        Engine::start(&self.data, types, self.settings).map(Host::new)
+        // The address first: where it is taken, no alarm has run.
+        let admin = match &self.settings.admin {
+            Some(address) => Some(admin::bind(&self.settings, address)?),
+            None => None,
+        };
+        let engine = Engine::start(&self.data, types, self.settings)?;
+        if let Some((listener, address)) = admin {
+            admin::start(&engine, listener, address);
+        }
+        Ok(Host::new(engine))
     }
 
     /// Starts, and listens on `address` until the process is told to stop (SIGTERM or ctrl-c); then
@@ -336,7 +363,7 @@ impl Builder {
     /// [`StartError`].
     pub async fn serve(self, address: impl ToSocketAddrs + fmt::Display) -> Result<(), StartError> {
         // The address first: where it is taken, no alarm has run.
-        let (listener, address) = bind(address).await?;
+        let (listener, address) = bind(address)?;
         self.settings.doors.may_listen_on(address)?;
         self.start()?.listener(listener, address)?.run().await;
         Ok(())

@@ -28,6 +28,8 @@ use tokio::{
     time::{Instant, Sleep, sleep_until},
 };
 
+use crate::metrics::Metrics;
+
 /// How much of a request is buffered before it is taken: the longest head, therefore, in bytes.
 const BUFFER: usize = 64 * 1024;
 
@@ -185,12 +187,18 @@ pub(crate) struct Timed {
     stuck_since: Option<Instant>,
     reading: Timer,
     writing: Timer,
+    metrics: Arc<Metrics>,
     /// Gives the place among the connections back.
     _place: OwnedSemaphorePermit,
 }
 
 impl Timed {
-    pub(crate) fn new(stream: TcpStream, patience: Patience, place: OwnedSemaphorePermit) -> Self {
+    pub(crate) fn new(
+        stream: TcpStream,
+        patience: Patience,
+        place: OwnedSemaphorePermit,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         let now = Instant::now();
         Self {
             stream,
@@ -202,6 +210,7 @@ impl Timed {
             stuck_since: None,
             reading: Timer::default(),
             writing: Timer::default(),
+            metrics,
             _place: place,
         }
     }
@@ -215,6 +224,15 @@ impl Timed {
             self.head_since = None;
         }
         turn % 4
+    }
+
+    fn too_slow(&self, what: &'static str) -> io::Error {
+        let cut_off = &self.metrics.connections.cut_off;
+        cut_off.fetch_add(1, Ordering::Relaxed);
+        io::Error::new(
+            io::ErrorKind::TimedOut,
+            format!("waited too long for {what}"),
+        )
     }
 
     /// What the other end has taken.
@@ -239,7 +257,7 @@ impl Timed {
         }
         let since = *self.stuck_since.get_or_insert_with(Instant::now);
         ready!(self.writing.passed(since + self.patience.write, cx));
-        Poll::Ready(Err(too_slow("a response to be taken")))
+        Poll::Ready(Err(self.too_slow("a response to be taken")))
     }
 }
 
@@ -265,7 +283,7 @@ impl AsyncRead for Timed {
             _ => return Poll::Pending,
         };
         ready!(this.reading.passed(until, cx));
-        Poll::Ready(Err(too_slow(what)))
+        Poll::Ready(Err(this.too_slow(what)))
     }
 }
 
@@ -301,13 +319,6 @@ impl AsyncWrite for Timed {
     fn poll_shutdown(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         Pin::new(&mut self.get_mut().stream).poll_shutdown(cx)
     }
-}
-
-fn too_slow(what: &'static str) -> io::Error {
-    io::Error::new(
-        io::ErrorKind::TimedOut,
-        format!("waited too long for {what}"),
-    )
 }
 
 /// A timer that may be asked for another moment each time.

@@ -319,6 +319,20 @@ impl Database {
         })
     }
 
+    /// How many alarms are due at `now`, and when the first of them was set for.
+    pub(crate) fn late(&self, now: Timestamp) -> Result<(u64, Option<Timestamp>), DatabaseError> {
+        self.read(|reader| {
+            let sql =
+                "SELECT count(*), min(alarm) FROM objects INDEXED BY alarms WHERE alarm <= ?1";
+            let mut statement = reader.prepare_cached(sql)?;
+            statement.query_row([now.as_millis()], |row| {
+                let first: Option<i64> = row.get(1)?;
+                let count: i64 = row.get(0)?;
+                Ok((count.unsigned_abs(), first.map(Timestamp::from_millis)))
+            })
+        })
+    }
+
     /// The earliest alarm later than `after`.
     pub(crate) fn next_alarm(&self, after: Timestamp) -> Result<Option<Timestamp>, DatabaseError> {
         self.read(|reader| {

@@ -36,6 +36,41 @@ pub(crate) struct Admitted {
     varies: bool,
 }
 
+/// A request that was not let in.
+#[derive(Debug)]
+pub(crate) enum Refused {
+    /// A browser has asked whether a page may send one; this is its answer.
+    Asked(Response),
+    /// The browser of a page that would be let in is to show it the error.
+    Error(ErrorReply, Admitted),
+}
+
+impl From<ErrorReply> for Refused {
+    fn from(error: ErrorReply) -> Self {
+        Self::Error(error, Admitted::default())
+    }
+}
+
+impl Refused {
+    pub(crate) fn error(&self) -> Option<&ErrorReply> {
+        match self {
+            Self::Asked(_) => None,
+            Self::Error(error, _) => Some(error),
+        }
+    }
+
+    pub(crate) fn into_response(self) -> Response {
+        match self {
+            Self::Asked(response) => response,
+            Self::Error(error, admitted) => {
+                let mut response = error_response(&error);
+                admitted.sign(&mut response);
+                response
+            }
+        }
+    }
+}
+
 impl Doors {
     pub(crate) fn token(&mut self, token: &str) {
         self.tokens.push(digest(token));
@@ -73,44 +108,29 @@ impl Doors {
         Err(StartError::Unguarded { address })
     }
 
-    /// Lets a request in, or gives the answer that it gets instead.
-    pub(crate) async fn admit(
-        &self,
-        head: &Parts,
-        on_loopback: bool,
-    ) -> Result<Admitted, Response> {
-        let refuse = |error: ErrorReply| error_response(&error);
+    /// Lets a request in, or says what it gets instead.
+    pub(crate) async fn admit(&self, head: &Parts, on_loopback: bool) -> Result<Admitted, Refused> {
         // A page whose own name was made to lead here knows no token.
         if on_loopback && self.tokens.is_empty() {
-            self.check_host(head).map_err(refuse)?;
+            self.check_host(head)?;
         }
-        let admitted = self.check_origin(head).map_err(refuse)?;
+        let admitted = self.check_origin(head)?;
         if let Some(origin) = &admitted.origin
             && head.method == Method::OPTIONS
             && let Some(method) = head.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)
         {
             // The browser asks on its own behalf, and sends no token.
-            return Err(preflight(origin, method, &head.headers));
+            return Err(Refused::Asked(preflight(origin, method, &head.headers)));
         }
-        let guard = async {
-            if !self.tokens.is_empty() && !self.carries_token(&head.headers) {
-                return Err(ErrorReply::unauthorized());
-            }
-            let Some(check) = &self.check else {
-                return Ok(());
-            };
-            check(owned(head)).await.map_err(Error::into_reply)
-        };
-        match guard.await {
-            Ok(()) => Ok(admitted),
-            Err(refused) => {
-                if let Some(log) = &refused.log {
-                    tracing::error!("check a request: {log}");
-                }
-                let mut response = refuse(refused);
-                admitted.sign(&mut response);
-                Err(response)
-            }
+        if !self.tokens.is_empty() && !self.carries_token(&head.headers) {
+            return Err(Refused::Error(ErrorReply::unauthorized(), admitted));
+        }
+        match &self.check {
+            None => Ok(admitted),
+            Some(check) => match check(owned(head)).await {
+                Ok(()) => Ok(admitted),
+                Err(error) => Err(Refused::Error(error.into_reply(), admitted)),
+            },
         }
     }
 
@@ -334,11 +354,16 @@ mod tests {
         request.body(()).unwrap().into_parts().0
     }
 
+    async fn refusal(doors: &Doors, head: &Parts) -> Option<Response> {
+        let admitted = doors.admit(head, true).await;
+        admitted.err().map(Refused::into_response)
+    }
+
     /// The status and the code that a request gets; 200 where it is let in.
     async fn told(doors: &Doors, head: &Parts) -> (u16, String) {
-        match doors.admit(head, true).await {
-            Ok(_) => (200, String::new()),
-            Err(response) => {
+        match refusal(doors, head).await {
+            None => (200, String::new()),
+            Some(response) => {
                 let status = response.status().as_u16();
                 let reply = ErrorReply::from_body(status, response.body());
                 (status, reply.code.into_owned())
@@ -517,7 +542,7 @@ mod tests {
                 ("access-control-request-headers", "authorization"),
             ],
         );
-        let answer = doors.admit(&asks, true).await.unwrap_err();
+        let answer = refusal(&doors, &asks).await.unwrap();
         assert_eq!(answer.status(), 204);
         for (name, value) in [
             ("access-control-allow-origin", "https://app.example"),
@@ -529,7 +554,7 @@ mod tests {
         }
         // A refusal is for the page to read, too.
         let call = head("POST", &[("origin", "https://app.example")]);
-        let refused = doors.admit(&call, true).await.unwrap_err();
+        let refused = refusal(&doors, &call).await.unwrap();
         assert_eq!(refused.status(), 401);
         let headers = refused.headers();
         assert_eq!(
@@ -570,7 +595,7 @@ mod tests {
             let refused = (401, "unauthorized".to_owned());
             assert_eq!(told(&doors, &head).await, refused, "{value}");
         }
-        let refused = doors.admit(&head("POST", &[]), true).await.unwrap_err();
+        let refused = refusal(&doors, &head("POST", &[])).await.unwrap();
         assert_eq!(refused.headers()["www-authenticate"], "Bearer");
     }
 

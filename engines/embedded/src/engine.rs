@@ -4,12 +4,16 @@
 use std::{
     collections::BTreeMap,
     fmt,
+    net::SocketAddr,
     path::Path,
-    sync::{Arc, Mutex, OnceLock, PoisonError, Weak},
+    sync::{
+        Arc, Mutex, OnceLock, PoisonError, Weak,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 
-use dokit_client::{CallReply, CallRequest, ErrorReply, ObjectId, TransportError};
+use dokit_client::{CallReply, CallRequest, ErrorReply, ObjectId, TransportError, header};
 use dokit_object::{
     Address, BoxFuture, Call, Chain, Clock, ObjectType, Request, Response, Router, SocketCall,
     SocketEvent, SocketLimits, Surroundings, Switchboard, deadline, error_response, route,
@@ -21,6 +25,7 @@ use tokio::{
     sync::{Semaphore, oneshot},
     task::AbortHandle,
 };
+use tracing::Span;
 
 use crate::{
     care::{Existing, Import},
@@ -30,6 +35,7 @@ use crate::{
     doors::Doors,
     error::{DatabaseError, StartError},
     load::{Load, Place},
+    metrics::{self, Metrics, Text, Watch},
     object_store::ObjectStore,
     own::Databases,
     resident::{Deadline, Envelope, Message, Refused, Resident},
@@ -38,6 +44,7 @@ use crate::{
     serving::Serving,
     sockets::{self, Peers},
     store::{Shared, SharedStore},
+    trace,
     writer::{Writer, Writing},
 };
 
@@ -58,6 +65,8 @@ pub(crate) struct Settings {
     pub(crate) message_limit: usize,
     pub(crate) ping_after: Duration,
     pub(crate) doors: Doors,
+    pub(crate) admin: Option<String>,
+    pub(crate) admin_doors: Doors,
     pub(crate) connections: usize,
     pub(crate) patience: Patience,
     pub(crate) waiting_calls: usize,
@@ -85,6 +94,10 @@ pub(crate) struct Engine {
     settings: Settings,
     load: Arc<Load>,
     serving: Serving,
+    admin: OnceLock<(SocketAddr, AbortHandle)>,
+    metrics: Arc<Metrics>,
+    /// Told to stop, though what runs may finish.
+    stopping: AtomicBool,
     runtime: Handle,
     surroundings: Surroundings,
 }
@@ -106,10 +119,16 @@ impl Engine {
             let load = Arc::clone(&load);
             move || serves_on && load.calls() <= 1
         };
-        let (writer, writing) =
-            Writer::start(connections, Log::default(), caller_may_wait, move |at| {
-                alarm_set.set(at)
-            });
+        let metrics = Arc::new(Metrics::new(types.values()));
+        let alarm_set = move |at| alarm_set.set(at);
+        let counted = Arc::clone(&metrics);
+        let (writer, writing) = Writer::start(
+            connections,
+            Log::default(),
+            caller_may_wait,
+            alarm_set,
+            counted,
+        );
         let store = Shared {
             database,
             writer,
@@ -118,7 +137,8 @@ impl Engine {
         let residents = [settings.awake_limit, settings.sql_limit];
         let residents = residents.map(|limit| Residents::new(settings.sleep_after, limit));
         let (limits, open) = (settings.limits, settings.sql_limit);
-        let databases = Databases::new(data, limits, open, runtime.clone());
+        let counted = Arc::clone(&metrics);
+        let databases = Databases::new(data, limits, open, runtime.clone(), counted);
         let engine = Arc::new_cyclic(|own| {
             let (engine, tasks) = (Weak::clone(own), runtime.clone());
             let now = settings.clock.now();
@@ -145,9 +165,13 @@ impl Engine {
                 load,
                 serving: Serving {
                     patience: settings.patience,
-                    connections: Arc::new(Semaphore::new(settings.connections)),
+                    places: Arc::new(Semaphore::new(settings.connections)),
                     drain: settings.drain,
+                    metrics: Arc::clone(&metrics),
                 },
+                admin: OnceLock::new(),
+                metrics,
+                stopping: AtomicBool::new(false),
                 settings,
                 runtime,
                 surroundings,
@@ -199,6 +223,97 @@ impl Engine {
 
     pub(crate) fn serving(&self) -> &Serving {
         &self.serving
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
+    }
+
+    /// The text of all that is counted and of all that there is.
+    pub(crate) fn metrics_text(&self) -> String {
+        let mut text = Text::default();
+        self.metrics.write(&mut text);
+        let free = self.serving.places.available_permits();
+        for (name, help, value) in [
+            (
+                "dokit_calls_waiting",
+                "Calls that wait or run.",
+                self.load.calls(),
+            ),
+            (
+                "dokit_calls_waiting_bytes",
+                "Bytes of the bodies of those calls.",
+                self.load.bytes(),
+            ),
+            (
+                "dokit_objects_awake",
+                "Objects in memory.",
+                self.residents.iter().map(|some| some.len()).sum(),
+            ),
+            (
+                "dokit_sockets_open",
+                "WebSockets that are open.",
+                self.switchboard.open(),
+            ),
+            (
+                "dokit_connections_open",
+                "Connections that are open.",
+                self.settings.connections.saturating_sub(free),
+            ),
+        ] {
+            text.gauge(name, help, value);
+        }
+        let now = self.surroundings.clock.now();
+        match self.store.database.late(now) {
+            Ok((due, oldest)) => {
+                let late = oldest.map_or(0, |at| now.as_millis().saturating_sub(at.as_millis()));
+                text.gauge("dokit_alarms_due", "Alarms that are due.", due);
+                text.gauge(
+                    "dokit_alarms_late_seconds",
+                    "For how long the first of them has been.",
+                    late / 1000,
+                );
+            }
+            Err(error) => tracing::error!("count the alarms that are due: {error}"),
+        }
+        text.into_string()
+    }
+
+    /// A call was refused before it reached an object.
+    pub(crate) fn refused(&self, error: &ErrorReply) {
+        if let Some(log) = &error.log {
+            tracing::error!("refuse a call: {log}");
+        }
+        self.metrics.refused(error);
+    }
+
+    /// From now on it says that it is not ready.
+    pub(crate) fn begins_to_stop(&self) {
+        self.stopping.store(true, Ordering::Relaxed);
+    }
+
+    /// Why no more calls are to be sent here, if so.
+    pub(crate) fn unready(&self) -> Option<&'static str> {
+        if self.stopping.load(Ordering::Relaxed) {
+            Some("it is stopping")
+        } else if self.metrics.disk_is_broken() {
+            Some("the last commits failed")
+        } else {
+            None
+        }
+    }
+
+    pub(crate) fn admin_doors(&self) -> &Doors {
+        &self.settings.admin_doors
+    }
+
+    /// Holds the task that answers administrators.
+    pub(crate) fn administered(&self, address: SocketAddr, task: AbortHandle) {
+        let _ = self.admin.set((address, task));
+    }
+
+    pub(crate) fn admin_address(&self) -> Option<SocketAddr> {
+        self.admin.get().map(|(address, _)| *address)
     }
 
     pub(crate) fn limits(&self) -> Limits {
@@ -267,7 +382,10 @@ impl Engine {
     pub(crate) async fn request(&self, request: Request, place: Place) -> Response {
         let answer = match self.accept(request, place) {
             Ok(answer) => answer.await,
-            Err(refused) => Err(refused),
+            Err(refused) => {
+                self.refused(&refused);
+                Err(refused)
+            }
         };
         answer.unwrap_or_else(|error| error_response(&error))
     }
@@ -277,9 +395,13 @@ impl Engine {
         let address = Address::parse(request.uri().path(), self.types.values(), router)?;
         let object_type = self.types[address.namespace];
         let deadline = self.deadline(deadline(&request)?);
+        let trace = request.headers().get(header::TRACEPARENT).cloned();
         let call = route(&object_type, &address.path, request)?;
         let chain = Chain::default();
-        self.submit(object_type, &address.id, call, deadline, chain, place)
+        let answer = self.submit(object_type, &address.id, call, deadline, chain, place)?;
+        let trace = trace.as_ref().and_then(|value| value.to_str().ok());
+        trace::belongs_to(&answer.span, trace);
+        Ok(answer)
     }
 
     /// Accepts a call of a method that comes from inside the process.
@@ -294,8 +416,11 @@ impl Engine {
         place.bring(request.arguments.len())?;
         let object_type = self.known_type(namespace)?;
         let deadline = self.deadline(request.deadline);
+        let trace = request.traceparent.clone();
         let call = object_type.call(request)?;
-        self.submit(object_type, id, call, deadline, chain, place)
+        let answer = self.submit(object_type, id, call, deadline, chain, place)?;
+        trace::belongs_to(&answer.span, trace.as_deref());
+        Ok(answer)
     }
 
     fn known_type(&self, namespace: &str) -> Result<ObjectType, ErrorReply> {
@@ -342,6 +467,8 @@ impl Engine {
             return Err(ErrorReply::reentrant_call());
         }
         let (reply, answer) = oneshot::channel();
+        let (namespace, method) = (object_type.namespace(), metrics::method_of(&call));
+        let span = trace::call(namespace, method, id);
         let deadline = Deadline::after(deadline);
         let message = Message::Call(Box::new(Envelope {
             id: id.clone(),
@@ -349,10 +476,16 @@ impl Engine {
             deadline,
             chain,
             reply,
-            _place: place,
+            span: span.clone(),
+            place,
         }));
         self.tell(object_type, id, message)?;
-        Ok(Answer { deadline, answer })
+        Ok(Answer {
+            deadline,
+            answer,
+            span,
+            watch: self.metrics.watch(namespace, method),
+        })
     }
 
     /// Puts a message into the queue of its object.
@@ -369,7 +502,10 @@ impl Engine {
                 .place((object_type.namespace(), *id.as_bytes()), make);
             let resident = resident.ok_or_else(ErrorReply::shutting_down)?;
             match resident.tell(message, &self.runtime) {
-                Ok(()) => return Ok(()),
+                Ok(before) => {
+                    self.metrics.queued(before);
+                    return Ok(());
+                }
                 Err(Refused::Full) => return Err(ErrorReply::overloaded()),
                 // It has just left: then there is another place.
                 Err(Refused::Closed(returned)) => message = returned,
@@ -411,6 +547,7 @@ impl Engine {
     }
 
     pub(crate) async fn shutdown(&self, grace: Duration) {
+        self.begins_to_stop();
         // A second one waits for the first.
         let _only = self.shutdown.lock().await;
         self.stop_tasks();
@@ -466,6 +603,9 @@ impl Engine {
             writing.join();
         }
         self.store.database.unlock();
+        if let Some((_, task)) = self.admin.get() {
+            task.abort();
+        }
     }
 }
 
@@ -494,6 +634,8 @@ impl fmt::Debug for Engine {
 pub(crate) struct Answer {
     deadline: Deadline,
     answer: oneshot::Receiver<Result<Response, ErrorReply>>,
+    span: Span,
+    watch: Option<Watch>,
 }
 
 impl IntoFuture for Answer {
@@ -502,12 +644,19 @@ impl IntoFuture for Answer {
 
     fn into_future(self) -> Self::IntoFuture {
         Box::pin(async move {
-            match self.deadline.run(self.answer).await {
+            let answer = match self.deadline.run(self.answer).await {
                 None => Err(ErrorReply::deadline_exceeded()),
                 // The object's task was given up.
                 Some(Err(_)) => Err(ErrorReply::object_reset()),
                 Some(Ok(answer)) => answer,
+            };
+            let error = answer.as_ref().err();
+            self.span
+                .record("code", error.map_or("ok", |error| &error.code));
+            if let Some(watch) = self.watch {
+                watch.ended(error);
             }
+            answer
         })
     }
 }
@@ -531,7 +680,10 @@ impl Router for Inside {
         request: &CallRequest,
     ) -> BoxFuture<'static, Result<CallReply, TransportError>> {
         let accepted = match self.engine.upgrade() {
-            Some(engine) => engine.rpc(namespace, id, request.clone(), Chain::current()),
+            Some(engine) => {
+                let accepted = engine.rpc(namespace, id, request.clone(), Chain::current());
+                accepted.inspect_err(|refused| engine.refused(refused))
+            }
             None => Err(ErrorReply::shutting_down()),
         };
         Box::pin(async {

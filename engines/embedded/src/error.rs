@@ -73,6 +73,15 @@ pub enum StartError {
         /// The address.
         address: SocketAddr,
     },
+    /// The administration address can be reached from other machines, and no token is asked for.
+    #[error(
+        "the administration address {address} can be reached from other machines: ask for a token \
+         (Builder::admin_token)"
+    )]
+    UnguardedAdmin {
+        /// The address.
+        address: SocketAddr,
+    },
     /// An origin that no browser would send.
     #[error(
         "invalid origin {origin:?}: a scheme, a host and perhaps a port, such as \"https://app.example\""

@@ -11,7 +11,7 @@ use http_body_util::{BodyExt, Full};
 use hyper::body::Body;
 
 use crate::{
-    Host,
+    Host, admin,
     load::Place,
     sockets::{self, Upgrade},
 };
@@ -54,16 +54,24 @@ impl Gateway {
         B::Error: Error + 'static,
     {
         let (mut head, body) = request.into_parts();
+        let engine = self.host.engine();
+        if let Some(health) = admin::health(engine, &head) {
+            return health.map(Full::new);
+        }
         let upgrade = Upgrade::take(&mut head);
-        let doors = self.host.engine().doors();
-        let response = match doors.admit(&head, self.on_loopback).await {
+        let response = match engine.doors().admit(&head, self.on_loopback).await {
             Ok(admitted) => {
                 let response = self.call(head, body).await;
                 let mut response = sockets::switch(self.host.engine(), upgrade, response);
                 admitted.sign(&mut response);
                 response
             }
-            Err(refused) => refused,
+            Err(refused) => {
+                if let Some(error) = refused.error() {
+                    engine.refused(error);
+                }
+                refused.into_response()
+            }
         };
         response.map(Full::new)
     }
@@ -81,7 +89,10 @@ impl Gateway {
         };
         match read.await {
             Ok((body, place)) => engine.request(Request::from_parts(head, body), place).await,
-            Err(refused) => error_response(&refused),
+            Err(refused) => {
+                engine.refused(&refused);
+                error_response(&refused)
+            }
         }
     }
 }

@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc};
+use std::{fmt, net::SocketAddr, sync::Arc};
 
 use dokit_object::{DurableObject, Namespace, Request, Response, error_response};
 
@@ -59,8 +59,25 @@ impl Host {
         });
         match entered {
             Ok(place) => self.engine.request(request, place).await,
-            Err(refused) => error_response(&refused),
+            Err(refused) => {
+                self.engine.refused(&refused);
+                error_response(&refused)
+            }
         }
+    }
+
+    /// What the host counts, in the text format of Prometheus: the same as `/metrics` at the
+    /// administration address.
+    #[must_use]
+    pub fn metrics(&self) -> String {
+        self.engine.metrics_text()
+    }
+
+    /// The [administration address](crate::Builder::admin), where one was asked for, with the port that
+    /// was found for port 0.
+    #[must_use]
+    pub fn admin_address(&self) -> Option<SocketAddr> {
+        self.engine.admin_address()
     }
 
     /// Returns once every alarm that is due by the host's clock has been tried, and none runs; at once

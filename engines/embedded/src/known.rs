@@ -14,7 +14,10 @@ pub(crate) struct Known {
 
 impl Known {
     /// The value of a key, where it is known whether there is one.
-    #[expect(clippy::option_option, reason = "not known, or known to be none")]
+    #[expect(
+        clippy::option_option,
+        reason = "whether it is known, and whether it is there"
+    )]
     pub(crate) fn get(&self, key: &str) -> Option<Option<&str>> {
         let (_, value) = self.values.iter().find(|(known, _)| **known == *key)?;
         Some(value.as_deref())

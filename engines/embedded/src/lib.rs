@@ -1,5 +1,6 @@
 #![doc = include_str!("../README.md")]
 
+mod admin;
 mod builder;
 mod care;
 mod checkpoint;
@@ -16,6 +17,7 @@ mod host;
 mod known;
 mod listener;
 mod load;
+mod metrics;
 mod object_store;
 mod own;
 mod resident;
@@ -24,6 +26,7 @@ mod scheduler;
 mod serving;
 mod sockets;
 mod store;
+mod trace;
 mod writer;
 
 pub use builder::Builder;

@@ -36,7 +36,7 @@ impl Host {
         &self,
         address: impl ToSocketAddrs + fmt::Display,
     ) -> Result<Listener, StartError> {
-        let (listener, address) = bind(address).await?;
+        let (listener, address) = bind(address)?;
         self.listener(listener, address)
     }
 
@@ -100,7 +100,11 @@ impl Listener {
             self.address.ip().to_canonical().is_loopback(),
         );
         let answer = move |request| gateway.clone().answer(request);
-        let serving = self.host.engine().serving();
-        serving.run(self.listener, answer, stop).await
+        let engine = self.host.engine();
+        let stop = async {
+            stop.await;
+            engine.begins_to_stop();
+        };
+        engine.serving().run(self.listener, answer, stop).await
     }
 }

@@ -53,8 +53,7 @@ impl Load {
         self.calls.load(Ordering::Relaxed)
     }
 
-    #[cfg(test)]
-    fn bytes(&self) -> usize {
+    pub(crate) fn bytes(&self) -> usize {
         self.bytes.load(Ordering::Relaxed)
     }
 }

@@ -26,7 +26,9 @@ use tokio::{runtime::Handle, sync::OwnedSemaphorePermit};
 pub(crate) use databases::Databases;
 pub(crate) use pace::kind;
 
-use crate::{error::DatabaseError, flight::Flight, own::pace::Pace, store::SharedStore};
+use crate::{
+    error::DatabaseError, flight::Flight, metrics::Metrics, own::pace::Pace, store::SharedStore,
+};
 
 /// One object's own database.
 #[derive(Clone, Debug)]
@@ -43,6 +45,7 @@ struct Own {
     flight: Flight,
     state: Mutex<State>,
     runtime: Handle,
+    metrics: Arc<Metrics>,
     /// Given back when the connection has been closed.
     place: Option<OwnedSemaphorePermit>,
 }

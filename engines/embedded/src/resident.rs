@@ -26,6 +26,7 @@ use tokio::{
     task_local,
     time::{Instant, timeout_at},
 };
+use tracing::{Instrument, Span};
 
 use crate::{
     care::Import,
@@ -61,8 +62,10 @@ pub(crate) struct Envelope {
     /// The objects that wait for this call.
     pub(crate) chain: Chain,
     pub(crate) reply: Reply,
+    /// What the object tells `tracing` while it runs belongs to it.
+    pub(crate) span: Span,
     /// Given back when the call is done.
-    pub(crate) _place: Place,
+    pub(crate) place: Place,
 }
 
 /// What a call is answered.
@@ -181,18 +184,20 @@ impl Resident {
         self.key
     }
 
-    /// Puts a message into the queue, and sees to it that somebody works on it.
+    /// Puts a message into the queue, and sees to it that somebody works on it. Gives how many wait
+    /// before it.
     pub(crate) fn tell(
         self: &Arc<Self>,
         message: Message,
         runtime: &Handle,
-    ) -> Result<(), Refused> {
+    ) -> Result<usize, Refused> {
         let mut queue = self.queue();
+        let before = queue.messages.len();
         if queue.closed {
             return Err(Refused::Closed(message));
         }
         match (&message, queue.messages.back()) {
-            (Message::Sleep, Some(Message::Sleep)) => return Ok(()),
+            (Message::Sleep, Some(Message::Sleep)) => return Ok(before),
             (Message::Sleep, _) => {}
             (_, _) if queue.messages.len() < QUEUE => {}
             (_, _) => return Err(Refused::Full),
@@ -206,7 +211,7 @@ impl Resident {
             let worker = runtime.spawn(Arc::clone(self).work());
             queue.worker = Some(worker.abort_handle());
         }
-        Ok(())
+        Ok(before)
     }
 
     /// Since when it is idle, if it is, and is not in the list of those yet: now it is.
@@ -449,6 +454,9 @@ impl Resident {
             deadline,
             chain,
             reply,
+            span,
+            // Held until the call is done.
+            place: _place,
             ..
         } = envelope;
         let is_alarm = matches!(call, Call::Alarm);
@@ -463,6 +471,7 @@ impl Resident {
         let mut waited = false;
         let run = notice_waiting(activation.exclusive(call), &mut waited);
         let run = chain.with(memory.id.clone()).scope(run);
+        let run = run.instrument(span);
         let outcome = deadline.run(run).await;
         store.pace(kind, waited);
         let Some(outcome) = outcome else {
@@ -516,9 +525,12 @@ impl Resident {
                 deadline,
                 chain,
                 reply,
+                span,
+                place: _place,
                 ..
             } = envelope;
             let run = chain.with(id.clone()).scope(activation.shared(call));
+            let run = run.instrument(span);
             let outcome = deadline.run(run).await;
             let (answer, reset) = match outcome {
                 Some(outcome) => (outcome.reply, outcome.reset),

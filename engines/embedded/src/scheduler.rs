@@ -134,7 +134,12 @@ fn dispatch(engine: &Engine, scheduler: &Scheduler, now: Timestamp) -> Timestamp
         };
         let start = scheduler.held(|held| held.start(due.object, due.at, now));
         match start {
-            Start::Now { failures } => run_alarm(engine, scheduler, object_type, &due, failures),
+            Start::Now { failures } => {
+                let late = now.as_millis().saturating_sub(due.at.as_millis());
+                let late = Duration::from_millis(late.unsigned_abs());
+                engine.metrics().alarm_fired(late);
+                run_alarm(engine, scheduler, object_type, &due, failures);
+            }
             Start::Not { before } => next = next.min(before),
             Start::Later => {}
         }
@@ -205,6 +210,10 @@ async fn fire(
     let Fired { object, at, .. } = fired;
     scheduler.held(|held| held.answered(object));
     let due = match engine.database().alarm(object) {
+        Ok(None) if answer.is_err() => {
+            engine.metrics().alarm_given_up();
+            false
+        }
         Ok(alarm) => alarm == Some(at),
         Err(_) => true,
     };

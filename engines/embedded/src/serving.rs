@@ -3,35 +3,41 @@
 use std::{
     fmt,
     future::Future,
+    io,
     net::{SocketAddr, ToSocketAddrs},
-    sync::Arc,
+    sync::{Arc, atomic::Ordering},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http_body_util::Full;
 use tokio::{
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, watch},
 };
 
 use crate::{
     connection::{self, Arriving, Patience, Stage, Timed},
     error::StartError,
+    metrics::Metrics,
 };
 
 /// How long no connection is taken after the system had none to give: it is out of file descriptors,
 /// say.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// What all servers of a host go by.
-#[derive(Debug)]
+/// How many connections the system keeps for us that we have not accepted yet.
+const BACKLOG: u32 = 1024;
+
+/// What a server goes by.
+#[derive(Clone, Debug)]
 pub(crate) struct Serving {
     pub(crate) patience: Patience,
-    /// How many connections there may be. The next one waits for one to end.
-    pub(crate) connections: Arc<Semaphore>,
+    /// A place for each connection that there may be. The next one waits for one to end.
+    pub(crate) places: Arc<Semaphore>,
     /// How long requests that run may take to end.
     pub(crate) drain: Duration,
+    pub(crate) metrics: Arc<Metrics>,
 }
 
 /// How a server ended.
@@ -66,7 +72,7 @@ impl Serving {
                 };
                 // Small answers are not to wait for larger ones.
                 let _ = stream.set_nodelay(true);
-                let stream = Timed::new(stream, self.patience, place);
+                let stream = Timed::new(stream, self.patience, place, Arc::clone(&self.metrics));
                 let serve = connection::serve(stream, answer.clone(), connection_stage.clone());
                 #[expect(clippy::disallowed_methods, reason = "it ends with its stage")]
                 tokio::spawn(serve);
@@ -97,9 +103,16 @@ impl Serving {
 
     async fn accept(&self, listener: &TcpListener) -> Option<(TcpStream, OwnedSemaphorePermit)> {
         // It is never closed.
-        let place = Arc::clone(&self.connections).acquire_owned().await.ok()?;
+        let counted = &self.metrics.connections;
+        if self.places.available_permits() == 0 {
+            counted.full.fetch_add(1, Ordering::Relaxed);
+        }
+        let place = Arc::clone(&self.places).acquire_owned().await.ok()?;
         match listener.accept().await {
-            Ok((stream, _)) => Some((stream, place)),
+            Ok((stream, _)) => {
+                counted.accepted.fetch_add(1, Ordering::Relaxed);
+                Some((stream, place))
+            }
             Err(error) => {
                 use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
                 // These are of one connection that has gone already.
@@ -120,17 +133,36 @@ async fn pause(duration: Duration) {
 }
 
 /// Opens an address for requests; gives it with the port that was found for port 0.
-pub(crate) async fn bind(
+pub(crate) fn bind(
     address: impl ToSocketAddrs + fmt::Display,
 ) -> Result<(TcpListener, SocketAddr), StartError> {
     let failed = |source| StartError::Listen {
         address: address.to_string(),
         source,
     };
-    let addresses: Vec<SocketAddr> = address.to_socket_addrs().map_err(failed)?.collect();
-    let listener = TcpListener::bind(&*addresses).await.map_err(failed)?;
-    let address = listener.local_addr().map_err(failed)?;
-    Ok((listener, address))
+    let mut error = io::Error::new(io::ErrorKind::InvalidInput, "it is no address");
+    for one in address.to_socket_addrs().map_err(failed)? {
+        match open(one) {
+            Ok(listener) => {
+                let address = listener.local_addr().map_err(failed)?;
+                return Ok((listener, address));
+            }
+            Err(refused) => error = refused,
+        }
+    }
+    Err(failed(error))
+}
+
+/// As tokio's own `TcpListener::bind` does it, which is for no reason async.
+fn open(address: SocketAddr) -> io::Result<TcpListener> {
+    let socket = match address {
+        SocketAddr::V4(_) => TcpSocket::new_v4(),
+        SocketAddr::V6(_) => TcpSocket::new_v6(),
+    }?;
+    #[cfg(not(windows))]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(BACKLOG)
 }
 
 /// Resolves when the process is told to stop: SIGTERM, or ctrl-c. It hears what comes after it was first

@@ -242,7 +242,7 @@ mod tests {
     use tempfile::{TempDir, tempdir};
 
     use super::*;
-    use crate::{checkpoint::Log, database, writer::Writing};
+    use crate::{checkpoint::Log, database, metrics::Metrics, writer::Writing};
 
     /// An open data folder.
     struct Folder {
@@ -274,7 +274,9 @@ mod tests {
             }
             let (database, connections) =
                 database::open(self.path.path(), ["test"].into_iter()).unwrap();
-            let (writer, writing) = Writer::start(connections, Log::default(), || false, |_| {});
+            let metrics = Arc::new(Metrics::new([]));
+            let log = Log::default();
+            let (writer, writing) = Writer::start(connections, log, || false, |_| {}, metrics);
             let shared = Arc::new(Shared {
                 database,
                 writer,

@@ -22,6 +22,7 @@ use crate::{
     checkpoint::{self, Log},
     database::{BUSY, Connections, Object, apply},
     error::DatabaseError,
+    metrics::Metrics,
     store::Lane,
 };
 
@@ -65,6 +66,7 @@ struct Inner {
     connection: Mutex<Connection>,
     /// Told the time of each alarm that is set, once it is durable.
     alarm_set: Box<dyn Fn(Timestamp) + Send + Sync>,
+    metrics: Arc<Metrics>,
     /// What the checkpoints are told.
     log: Arc<Log>,
     /// Whether a caller that sends a commit now may be kept waiting for the disk.
@@ -111,6 +113,7 @@ impl Writer {
         log: Log,
         caller_may_wait: impl Fn() -> bool + Send + Sync + 'static,
         alarm_set: impl Fn(Timestamp) + Send + Sync + 'static,
+        metrics: Arc<Metrics>,
     ) -> (Self, Writing) {
         let log = Arc::new(log);
         let inner = Arc::new(Inner {
@@ -118,6 +121,7 @@ impl Writer {
             changed: Condvar::new(),
             connection: Mutex::new(connections.writer),
             alarm_set: Box::new(alarm_set),
+            metrics,
             log: Arc::clone(&log),
             caller_may_wait: Box::new(caller_may_wait),
         });
@@ -259,7 +263,7 @@ impl Inner {
         let mut part = Part { lane, commits };
         let connection = &mut *self.connection();
         let _ = connection.busy_timeout(Duration::ZERO);
-        let written = write(connection, slice::from_ref(&part));
+        let written = self.write_group(connection, slice::from_ref(&part));
         let _ = connection.busy_timeout(BUSY);
         match written {
             Ok(rows) => self.landed(vec![part], rows),
@@ -274,9 +278,24 @@ impl Inner {
         }
     }
 
+    /// Writes parts, and counts that.
+    fn write_group(
+        &self,
+        connection: &mut Connection,
+        parts: &[Part],
+    ) -> rusqlite::Result<Vec<Object>> {
+        let commits = parts.iter().map(|part| part.commits.len()).sum();
+        let of_disk = |error: &rusqlite::Error| {
+            let busy = error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy);
+            !busy && !is_of_one_batch(error)
+        };
+        let commit = || write(connection, parts);
+        self.metrics.commit(commits, of_disk, commit)
+    }
+
     fn write(&self, connection: &mut Connection, group: Vec<Commit>) {
         let parts = by_object(group);
-        match write(connection, &parts) {
+        match self.write_group(connection, &parts) {
             Ok(rows) => self.landed(parts, rows),
             // One bad batch does not spoil the others.
             Err(error) if is_of_one_batch(&error) => {
@@ -532,7 +551,8 @@ mod tests {
     fn open(folder: &Path, log: Log, may_wait: fn() -> bool) -> (Writer, Writing) {
         let opened = database::open(folder, ["test"].into_iter());
         let (_, connections) = opened.expect("the folder is ours");
-        Writer::start(connections, log, may_wait, |_| {})
+        let metrics = Arc::new(Metrics::new([]));
+        Writer::start(connections, log, may_wait, |_| {}, metrics)
     }
 
     fn send(writer: &Writer, lane: &Arc<Lane>) -> Result<u64, DatabaseError> {

@@ -6,7 +6,7 @@
 //! missing would be an alarm forgotten. So a hint is moved forward in time, durably, before the commit that
 //! does so to the alarm, and backward, or taken away, after it.
 
-use std::sync::MutexGuard;
+use std::sync::{Arc, MutexGuard};
 
 use dokit_storage::{AlarmChange, Batch, Store, Timestamp};
 
@@ -43,12 +43,13 @@ impl OwnStore {
         let store = self.clone();
         if indexed {
             self.own.runtime.spawn(async move {
-                let committed = store.indexed(None).await;
+                let committed = store.indexed(None, done).await;
                 store.finish(done, committed);
             });
         } else {
             self.own.runtime.spawn_blocking(move || {
-                let committed = store.own.calls.commit();
+                let commit = || store.own.calls.commit();
+                let committed = store.own.metrics.commit(done, |_| false, commit);
                 store.finish(done, committed.map_err(|error| database_error(&error)));
             });
         }
@@ -67,14 +68,14 @@ impl OwnStore {
         let store = self.clone();
         // By itself, since the call may stop waiting for it.
         self.own.runtime.spawn(async move {
-            let committed = store.indexed(Some(batch)).await;
+            let committed = store.indexed(Some(batch), done).await;
             store.finish(done, committed);
         });
         Ok(number)
     }
 
     /// Commits, with the index before and after it.
-    async fn indexed(&self, early: Option<Batch>) -> Result<(), DatabaseError> {
+    async fn indexed(&self, early: Option<Batch>, done: usize) -> Result<(), DatabaseError> {
         let database = self.own.calls.database();
         let now = database.alarm().await;
         let alarm = match &early {
@@ -92,7 +93,9 @@ impl OwnStore {
             Some(batch) => calls.commit_early(&batch),
             None => calls.commit(),
         };
-        let committed = self.own.runtime.spawn_blocking(commit).await;
+        let metrics = Arc::clone(&self.own.metrics);
+        let counted = move || metrics.commit(done, |_| false, commit);
+        let committed = self.own.runtime.spawn_blocking(counted).await;
         match committed {
             Ok(committed) => committed.map_err(|error| database_error(&error))?,
             // The runtime is going, and everybody with it.

@@ -16,6 +16,7 @@ use tokio::{runtime::Handle, sync::Semaphore};
 use crate::{
     error::DatabaseError,
     flight::Flight,
+    metrics::Metrics,
     own::{Own, OwnStore, State},
     resident::Deadline,
     store::SharedStore,
@@ -33,11 +34,18 @@ pub(crate) struct Databases {
     /// The folders whose own names are on disk, as far as this process knows.
     synced: Mutex<HashSet<PathBuf>>,
     runtime: Handle,
+    metrics: Arc<Metrics>,
 }
 
 impl Databases {
     /// `limit` is how many may be open.
-    pub(crate) fn new(data: &Path, limits: Limits, limit: usize, runtime: Handle) -> Self {
+    pub(crate) fn new(
+        data: &Path,
+        limits: Limits,
+        limit: usize,
+        runtime: Handle,
+        metrics: Arc<Metrics>,
+    ) -> Self {
         Self {
             folder: data.join("sql"),
             limits,
@@ -45,6 +53,7 @@ impl Databases {
             places: Arc::new(Semaphore::new(limit)),
             synced: Mutex::default(),
             runtime,
+            metrics,
         }
     }
 
@@ -76,6 +85,7 @@ impl Databases {
                 flight: Flight::default(),
                 state: Mutex::new(State::default()),
                 runtime: databases.runtime.clone(),
+                metrics: Arc::clone(&databases.metrics),
                 place: Some(place),
             })
         };

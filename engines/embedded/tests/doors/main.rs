@@ -9,6 +9,7 @@
 mod guarded;
 mod limits;
 mod peer;
+mod sight;
 mod slow;
 mod stopping;
 
@@ -16,7 +17,10 @@ use std::{collections::BTreeMap, path::Path, sync::Mutex};
 
 use dokit_client::rpc;
 use dokit_embedded::{Builder, Host};
-use dokit_object::{Context, DurableObject, Request, Response, Result, durable_object};
+use dokit_object::{
+    Context, DurableObject, Error, Request, Response, Result, Storage, durable_object,
+};
+use dokit_storage::{Schema, TypedStorage};
 use tokio::sync::Semaphore;
 
 #[rpc]
@@ -24,6 +28,10 @@ trait DoorApi {
     async fn length(&self, text: String) -> Result<usize>;
     /// Answers once it is let go.
     async fn wait(&self) -> Result<()>;
+    /// The same, and writes.
+    async fn wait_and_write(&mut self) -> Result<()>;
+    async fn write(&mut self) -> Result<()>;
+    async fn fail(&mut self) -> Result<()>;
 }
 
 /// Holds the calls of [`DoorApi::wait`] of one object. Tests may run in one process, so each has an
@@ -55,8 +63,14 @@ impl Gate {
     }
 }
 
+#[derive(Schema)]
+struct Stored {
+    count: u32,
+}
+
 struct Door {
     name: String,
+    storage: TypedStorage<Stored, Storage>,
 }
 
 #[durable_object]
@@ -65,7 +79,8 @@ impl DurableObject for Door {
 
     async fn new(ctx: Context) -> Result<Self> {
         let name = ctx.name().unwrap_or_default().to_owned();
-        Ok(Self { name })
+        let storage = TypedStorage::new(ctx.storage());
+        Ok(Self { name, storage })
     }
 
     /// As many bytes as the query says, and else the path.
@@ -86,6 +101,19 @@ impl DoorApi for Door {
         gate.begun.add_permits(1);
         gate.go.acquire().await.unwrap().forget();
         Ok(())
+    }
+
+    async fn wait_and_write(&mut self) -> Result<()> {
+        self.wait().await?;
+        self.write().await
+    }
+
+    async fn write(&mut self) -> Result<()> {
+        Ok(self.storage.put(Stored::COUNT, &1).await?)
+    }
+
+    async fn fail(&mut self) -> Result<()> {
+        Err(Error::new(409, "sold \"out\"", "no more"))
     }
 }
 

@@ -1,13 +1,14 @@
 //! How serving ends.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
+use futures_util::{FutureExt, poll};
 use tempfile::tempdir;
 use tokio::net::TcpStream;
 
 use crate::{
-    Gate, builder,
-    peer::{Server, get, post},
+    Door, DoorApiClient, Gate, builder,
+    peer::{Server, get, post, soon},
 };
 
 const LONG: Duration = Duration::from_secs(3600);
@@ -50,6 +51,21 @@ async fn what_takes_longer_than_the_limit_is_given_up() {
     server.host.shutdown().await;
 }
 
+#[tokio::test]
+async fn a_shutdown_that_is_not_waited_for_stops_nothing_under_a_call_that_runs() {
+    let data = tempdir().unwrap();
+    let host = builder(data.path()).drain(LONG).start().unwrap();
+    let door = DoorApiClient::new(host.namespace::<Door>().get_by_name("writes late"));
+    let runs = tokio::spawn(async move { door.wait_and_write().await });
+    Gate::of("writes late").has_begun().await;
+    assert!(host.shutdown().now_or_never().is_none());
+    let mut second = pin!(host.shutdown());
+    assert!(poll!(second.as_mut()).is_pending());
+    Gate::of("writes late").open();
+    runs.await.unwrap().unwrap();
+    soon(second).await;
+}
+
 /// A server of its own, which the test below starts as another process.
 #[cfg(unix)]
 #[tokio::test]
@@ -77,7 +93,7 @@ async fn the_second_signal_ends_what_the_first_has_waited_for() {
         process::Command,
     };
 
-    use crate::peer::{Peer, soon};
+    use crate::peer::Peer;
 
     let own = std::env::current_exe().unwrap();
     let mut child = Command::new(own)
