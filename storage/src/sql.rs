@@ -35,6 +35,7 @@
 
 mod cursor;
 mod deletion;
+mod dump;
 mod engine;
 mod error;
 mod handle;
@@ -45,6 +46,7 @@ mod row;
 mod value;
 
 pub use cursor::Cursor;
+pub use dump::SqlPiece;
 pub use engine::{SqlAccess, SqlEngine};
 pub use error::SqlError;
 pub use handle::Sql;

@@ -177,8 +177,8 @@ impl Builder {
         self
     }
 
-    /// How many bytes may wait for the peer of a WebSocket to read them. One that is slower is closed with
-    /// 1013, and what waits for it is dropped; the object's other sockets notice nothing.
+    /// How many bytes may wait for the peer of a WebSocket to read them, or one message where that is
+    /// longer. One that is slower is closed with 1013, and what waits for it is dropped; the object's other sockets notice nothing.
     pub fn socket_buffer(mut self, bytes: usize) -> Self {
         self.settings.sockets.buffer = bytes;
         self

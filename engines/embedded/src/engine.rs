@@ -5,7 +5,7 @@ use std::{
     collections::BTreeMap,
     fmt,
     net::SocketAddr,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{
         Arc, Mutex, OnceLock, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
@@ -19,7 +19,7 @@ use dokit_object::{
     SocketEvent, SocketLimits, Surroundings, Switchboard, deadline, error_response, route,
     to_call_reply,
 };
-use dokit_storage::{Batch, Limits};
+use dokit_storage::Limits;
 use tokio::{
     runtime::Handle,
     sync::{Semaphore, oneshot},
@@ -28,7 +28,7 @@ use tokio::{
 use tracing::Span;
 
 use crate::{
-    care::{Existing, Import},
+    care::{Existing, Exported, Import, ImportError},
     checkpoint::Log,
     connection::Patience,
     database::{self, Database},
@@ -320,6 +320,16 @@ impl Engine {
         self.settings.limits
     }
 
+    /// The file of the database that an object of a SQL type has to itself.
+    pub(crate) fn own_database(&self, namespace: &str, id: &ObjectId) -> PathBuf {
+        self.databases.path(namespace, id)
+    }
+
+    /// The folder that those are in.
+    pub(crate) fn own_databases(&self) -> PathBuf {
+        self.databases.folder().to_owned()
+    }
+
     pub(crate) fn database(&self) -> &Database {
         &self.store.database
     }
@@ -519,20 +529,20 @@ impl Engine {
         &self,
         namespace: &'static str,
         id: &ObjectId,
-        batch: Batch,
+        exported: Exported,
         existing: Existing,
-    ) -> Result<bool, ErrorReply> {
+    ) -> Result<bool, ImportError> {
         let object_type = self.known_type(namespace)?;
         let (done, imported) = oneshot::channel();
         let import = Import {
-            batch,
+            exported,
             existing,
             done,
         };
         self.tell(object_type, id, Message::Import(Box::new(import)))?;
         let imported = imported.await;
         // Given up, by a shutdown that took too long.
-        imported.unwrap_or_else(|_| Err(ErrorReply::object_reset()))
+        imported.unwrap_or_else(|_| Err(ErrorReply::object_reset().into()))
     }
 
     pub(crate) async fn alarms_settled(&self) {

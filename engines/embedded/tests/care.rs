@@ -14,7 +14,7 @@ use dokit_embedded::{BackupError, Existing, ExportError, Host, ImportError};
 use dokit_object::{
     Alarm, Context, DurableObject, Result, Storage, durable_object, testing::ManualClock,
 };
-use dokit_storage::{Schema, Store, TypedStorage};
+use dokit_storage::{Batch, Schema, Store, TypedStorage, sql::Sql};
 use tempfile::tempdir;
 
 #[rpc]
@@ -66,7 +66,7 @@ impl AccountApi for Account {
     }
 
     async fn put_raw(&mut self, key: String, text: String) -> Result<()> {
-        let mut batch = dokit_storage::Batch::new();
+        let mut batch = Batch::new();
         batch.put(key, text);
         self.ctx.storage().commit(batch).await?;
         Ok(())
@@ -88,6 +88,62 @@ impl AccountApi for Account {
     }
 }
 
+#[rpc]
+trait LedgerApi {
+    async fn book(&mut self, amount: i64) -> Result<i64>;
+    async fn total(&self) -> Result<i64>;
+    async fn book_in_an_hour(&mut self) -> Result<()>;
+}
+
+/// An object with tables.
+struct Ledger {
+    ctx: Context,
+    sql: Sql,
+}
+
+#[durable_object]
+impl DurableObject for Ledger {
+    const SQL: bool = true;
+    type Api = LedgerApiServer;
+
+    async fn new(ctx: Context) -> Result<Self> {
+        let sql = ctx.sql()?;
+        let table = "CREATE TABLE entries (amount INTEGER NOT NULL, note, paper BLOB)";
+        sql.migrate(&[("entries", table)])?;
+        Ok(Self { ctx, sql })
+    }
+
+    async fn alarm(&mut self, _: Alarm) -> Result<()> {
+        self.book(1000).await?;
+        Ok(())
+    }
+}
+
+impl LedgerApi for Ledger {
+    async fn book(&mut self, amount: i64) -> Result<i64> {
+        let entry = "INSERT INTO entries VALUES (?, ?, ?)";
+        self.sql
+            .exec(entry, (amount, "it's 1.0", [0_u8, 255].as_slice()))?;
+        let mut batch = Batch::new();
+        batch.put("last", amount.to_string());
+        self.ctx.storage().commit(batch).await?;
+        self.total().await
+    }
+
+    async fn total(&self) -> Result<i64> {
+        let total = "SELECT coalesce(sum(amount), 0) FROM entries";
+        Ok(self.sql.exec(total, ())?.one()?)
+    }
+
+    async fn book_in_an_hour(&mut self) -> Result<()> {
+        let at = self.ctx.now().saturating_add(Duration::from_secs(3600));
+        let mut batch = Batch::new();
+        batch.set_alarm(at);
+        self.ctx.storage().commit(batch).await?;
+        Ok(())
+    }
+}
+
 /// Another type, whose exports are not of accounts.
 struct Note;
 
@@ -100,11 +156,16 @@ impl DurableObject for Note {
 
 fn start(data: &Path, clock: &ManualClock) -> Host {
     let host = Host::builder().data(data).clock(clock.clone());
-    host.object::<Account>().object::<Note>().start().unwrap()
+    let host = host.object::<Account>().object::<Ledger>();
+    host.object::<Note>().start().unwrap()
 }
 
 fn account(host: &Host, name: &str) -> AccountApiClient<dokit_object::Stub> {
     AccountApiClient::new(host.namespace::<Account>().get_by_name(name))
+}
+
+fn ledger(host: &Host, name: &str) -> LedgerApiClient<dokit_object::Stub> {
+    LedgerApiClient::new(host.namespace::<Ledger>().get_by_name(name))
 }
 
 fn id(name: &str) -> ObjectId {
@@ -419,4 +480,159 @@ async fn a_backup_overwrites_nothing_and_leaves_nothing_half_made() {
     assert!(!data.path().join("backup.partial").exists());
     let restored = start(&folder, &ManualClock::new());
     assert_eq!(account(&restored, "ann").balance().await.unwrap(), 5);
+}
+
+async fn export_ledger(host: &Host, name: &str) -> String {
+    let id = host.namespace::<Ledger>().id_from_name(name);
+    let lines = host.export::<Ledger, _>(&id, Vec::new()).await;
+    String::from_utf8(lines.unwrap()).unwrap()
+}
+
+async fn import_ledger(
+    host: &Host,
+    name: &str,
+    existing: Existing,
+    lines: String,
+) -> Result<(), ImportError> {
+    let id = host.namespace::<Ledger>().id_from_name(name);
+    let lines = Cursor::new(lines);
+    host.import::<Ledger, _>(&id, existing, lines).await
+}
+
+#[tokio::test]
+async fn tables_are_exported_and_imported_with_keys_and_alarm() {
+    let data = tempdir().unwrap();
+    let clock = ManualClock::new();
+    let host = start(data.path(), &clock);
+    let ann = ledger(&host, "ann");
+    ann.book(i64::MAX - 5000).await.unwrap();
+    ann.book(-7).await.unwrap();
+    ann.book_in_an_hour().await.unwrap();
+    let listed = host.list::<Ledger>(None, 10).await.unwrap();
+    assert_eq!(listed.len(), 1);
+    assert_eq!(listed[0].id.name(), Some("ann"));
+    assert!(listed[0].alarm.is_some());
+
+    let lines = export_ledger(&host, "ann").await;
+    let rest: Vec<_> = lines.lines().skip(1).collect();
+    let alarm = format!(r#"{{"alarm":{}}}"#, clock_time(&clock) + 3_600_000);
+    assert_eq!(
+        rest[..3],
+        [
+            r#"{"entry":{"key":"last","value":-7}}"#,
+            &alarm,
+            r#"{"sql":"CREATE TABLE entries (amount INTEGER NOT NULL, note, paper BLOB)"}"#,
+        ]
+    );
+    let rows = r#"{"rows":{"table":"entries","columns":["rowid","amount","note","paper"]}}"#;
+    let row = r#"{"row":[1,9223372036854770807,"it's 1.0",{"blob":"00ff"}]}"#;
+    assert!(rest.contains(&rows) && rest.contains(&row), "{lines}");
+
+    let copied = import_ledger(&host, "copy", Existing::Refuse, lines.clone());
+    copied.await.unwrap();
+    let copy = ledger(&host, "copy");
+    assert_eq!(copy.total().await.unwrap(), i64::MAX - 5007);
+    clock.advance(Duration::from_secs(3600));
+    host.alarms_settled().await;
+    assert_eq!(copy.total().await.unwrap(), i64::MAX - 4007);
+
+    // An object that is awake, its tables and its alarm.
+    let refused = import_ledger(&host, "ann", Existing::Refuse, lines.clone()).await;
+    assert!(matches!(refused.unwrap_err(), ImportError::NotEmpty { .. }));
+    assert_eq!(ann.book(-10).await.unwrap(), i64::MAX - 4017);
+    let replaced = import_ledger(&host, "ann", Existing::Replace, lines);
+    replaced.await.unwrap();
+    // Its alarm has fallen due since it was exported.
+    host.alarms_settled().await;
+    assert_eq!(ann.total().await.unwrap(), i64::MAX - 4007);
+}
+
+#[tokio::test]
+async fn tables_that_cannot_be_made_leave_the_object_as_it_was() {
+    let data = tempdir().unwrap();
+    let host = start(data.path(), &ManualClock::new());
+    let ann = ledger(&host, "ann");
+    ann.book(5).await.unwrap();
+    let lines = export_ledger(&host, "ann").await;
+    for (bad, reason) in [
+        (lines.replace("[1,5,", "[1,null,"), "constraint: NOT NULL"),
+        (
+            lines.replace(
+                "CREATE TABLE entries",
+                "ATTACH 'x' AS y; CREATE TABLE entries",
+            ),
+            "ATTACH",
+        ),
+        (
+            lines.replace("00ff", "00f"),
+            "a blob is pairs of hexadecimal digits",
+        ),
+        (
+            lines.replace("\"table\":\"entries\"", "\"table\":\"_dokit_keys\""),
+            "refused",
+        ),
+    ] {
+        let refused = import_ledger(&host, "ann", Existing::Replace, bad).await;
+        let refused = refused.unwrap_err();
+        let source = std::error::Error::source(&refused).map(ToString::to_string);
+        let text = format!("{refused}: {}", source.unwrap_or_default());
+        assert!(text.contains(reason), "{text}");
+        assert_eq!(ann.total().await.unwrap(), 5);
+    }
+    let account = lines.replace("\"ledger\"", "\"account\"");
+    let refused = import(&host, "ann", Existing::Refuse, &account)
+        .await
+        .unwrap_err();
+    assert!(
+        refused
+            .to_string()
+            .ends_with("objects of \"account\" have no sql"),
+        "{refused}"
+    );
+}
+
+#[tokio::test]
+async fn a_backup_has_the_tables_and_knows_when_their_alarms_are_due() {
+    let data = tempdir().unwrap();
+    let clock = ManualClock::new();
+    let host = start(data.path(), &clock);
+    for number in 0..20 {
+        let ledger = ledger(&host, &number.to_string());
+        ledger.book(number).await.unwrap();
+        ledger.book_in_an_hour().await.unwrap();
+    }
+    let folder = data.path().join("backup");
+    let backup = host.backup(&folder);
+    let serving = async {
+        for _ in 0..20 {
+            for number in 0..5 {
+                let ledger = ledger(&host, &number.to_string());
+                ledger.book(1).await.unwrap();
+            }
+        }
+    };
+    let (made, ()) = tokio::join!(backup, serving);
+    made.unwrap();
+    host.shutdown().await;
+
+    let restored = start(&folder, &clock);
+    let mut before = Vec::new();
+    for number in 0..20 {
+        let total = ledger(&restored, &number.to_string())
+            .total()
+            .await
+            .unwrap();
+        assert!(total >= number, "{total} in {number}");
+        before.push(total);
+    }
+    assert_eq!(before[5..], (5..20).collect::<Vec<_>>());
+    clock.advance(Duration::from_secs(3600));
+    restored.alarms_settled().await;
+    for (number, before) in before.into_iter().enumerate() {
+        let total = ledger(&restored, &number.to_string())
+            .total()
+            .await
+            .unwrap();
+        assert_eq!(total, before + 1000);
+    }
 }

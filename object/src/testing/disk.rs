@@ -43,6 +43,13 @@ impl Disk {
         Running(self)
     }
 
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(
+            clippy::unused_self,
+            reason = "without SQL there are no calls to begin"
+        )
+    )]
     fn start(&self) {
         #[cfg(feature = "sqlite")]
         if let Kind::Rows(calls) = &self.kind {
@@ -52,6 +59,10 @@ impl Disk {
     }
 
     /// Loses what was not committed.
+    #[cfg_attr(
+        not(feature = "sqlite"),
+        expect(clippy::unused_self, reason = "without SQL there are none to lose")
+    )]
     pub(super) fn crash(&self) {
         #[cfg(feature = "sqlite")]
         if let Kind::Rows(calls) = &self.kind {

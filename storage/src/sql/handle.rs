@@ -1,7 +1,8 @@
 use std::{fmt, sync::Arc};
 
 use crate::sql::{
-    Cursor, Params, SqlAccess, SqlEngine, SqlError, SqlMigrationError, deletion, migration,
+    Cursor, Params, SqlAccess, SqlEngine, SqlError, SqlMigrationError, SqlPiece, SqlValue,
+    deletion, dump, migration,
 };
 
 /// A database, to run statements on.
@@ -113,6 +114,33 @@ impl Sql {
         self.transaction(deletion::delete_all)
     }
 
+    /// Gives all tables with their rows, and the indexes, views and triggers, to `each`: what
+    /// [`load`](Self::load) makes the same of. Run it in a [`transaction`](Self::transaction), so that
+    /// it is all of one moment.
+    ///
+    /// Rows keep their numbers (`rowid`). A full-text index gives what it indexes, and is made anew.
+    ///
+    /// # Errors
+    ///
+    /// What `each` answers, or [`SqlError`]: a full-text index without content cannot be read.
+    pub fn dump<E: From<SqlError>>(
+        &self,
+        each: impl FnMut(SqlPiece) -> Result<(), E>,
+    ) -> Result<(), E> {
+        dump::dump(self, each)
+    }
+
+    /// Makes what was [dumped](Self::dump), in a database without tables: all of it, or nothing.
+    ///
+    /// The statements are run as a user's: what those may not do is refused.
+    ///
+    /// # Errors
+    ///
+    /// See [`SqlError`].
+    pub fn load(&self, pieces: impl IntoIterator<Item = SqlPiece>) -> Result<(), SqlError> {
+        self.transaction(|sql| dump::load(sql, pieces))
+    }
+
     /// How large the database is, in bytes.
     ///
     /// # Errors
@@ -120,6 +148,16 @@ impl Sql {
     /// [`SqlError::Engine`] when it cannot be asked.
     pub fn database_size(&self) -> Result<u64, SqlError> {
         self.engine.database_size()
+    }
+
+    /// Runs a statement with these values as whoever's it is.
+    pub(crate) fn exec_as(
+        &self,
+        query: &str,
+        values: &[SqlValue],
+        access: SqlAccess,
+    ) -> Result<Cursor, SqlError> {
+        self.engine.exec(query, values, access)
     }
 
     /// Runs a statement of this library's own.

@@ -55,6 +55,12 @@ pub enum SqlMigrationError {
     Record(#[from] SqlError),
 }
 
+/// Where it is kept which migrations were applied.
+pub(super) const TABLE: &str = "_dokit_migrations";
+
+pub(super) const MAKE: &str = "CREATE TABLE IF NOT EXISTS _dokit_migrations (\
+     place INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL)";
+
 struct Applied {
     name: String,
     checksum: String,
@@ -78,11 +84,7 @@ pub(super) fn migrate(sql: &Sql, migrations: &[(&str, &str)]) -> Result<usize, S
         return Ok(0);
     }
     sql.transaction(|sql| {
-        sql.exec_own(
-            "CREATE TABLE IF NOT EXISTS _dokit_migrations (\
-             place INTEGER PRIMARY KEY, name TEXT NOT NULL, checksum TEXT NOT NULL)",
-            (),
-        )?;
+        sql.exec_own(MAKE, ())?;
         for (at, (name, text)) in pending.iter().enumerate() {
             sql.exec(text, ())
                 .map_err(|source| SqlMigrationError::Failed {

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a call that fails is a test that fails")]
 
 mod calls;
+mod dump;
 mod files;
 mod migrations;
 mod model;

@@ -1,10 +1,16 @@
-use std::io;
+use std::{io, path::Path};
 
 use dokit_client::ObjectId;
 use dokit_object::DurableObject;
+use dokit_storage::{
+    KeyRange, Store,
+    sql::{SqlError, SqlPiece},
+    sqlite::Sqlite,
+};
+use futures_util::FutureExt;
 use rusqlite::{Connection, OptionalExtension, params};
 
-use super::line::{FORMAT, Header, Line};
+use super::line::{Cell, FORMAT, Header, Line};
 use crate::{Host, database::Database, error::DatabaseError};
 
 /// Why an object could not be exported. What was written until then is no whole export.
@@ -22,6 +28,9 @@ pub enum ExportError {
     /// The database cannot be read.
     #[error("read the object")]
     Database(#[source] DatabaseError),
+    /// The object's own database cannot be read.
+    #[error("read the object's database")]
+    Sql(#[source] SqlError),
     /// What is written to refused it.
     #[error("write the export")]
     Write(#[source] io::Error),
@@ -30,6 +39,12 @@ pub enum ExportError {
 impl From<rusqlite::Error> for ExportError {
     fn from(error: rusqlite::Error) -> Self {
         Self::Database(DatabaseError::sqlite(&error))
+    }
+}
+
+impl From<SqlError> for ExportError {
+    fn from(error: SqlError) -> Self {
+        Self::Sql(error)
     }
 }
 
@@ -44,6 +59,10 @@ impl Host {
     /// {"end":{"lines":3}}
     /// ```
     ///
+    /// An object with SQL has lines for its tables too: `{"sql":".."}` makes one (or, at the end, an index,
+    /// a view or a trigger), `{"rows":{"table":"..","columns":[..]}}` says whose rows follow, and
+    /// `{"row":[1,1.5,"text",null,{"blob":"00ff"}]}` is one. Tables of full-text indexes are made anew.
+    ///
     /// Keys that the engine keeps with an object, such as answers to idempotency keys, are in it too.
     ///
     /// # Errors
@@ -55,7 +74,9 @@ impl Host {
         to: W,
     ) -> Result<W, ExportError> {
         let id = id.clone();
-        let export = move |database: &Database| export(database, T::NAMESPACE, id, to);
+        let own = T::SQL.then(|| self.engine().own_database(T::NAMESPACE, &id));
+        let export =
+            move |database: &Database| export(database, T::NAMESPACE, id, own.as_deref(), to);
         self.blocking(export).await
     }
 }
@@ -64,6 +85,7 @@ fn export<W: io::Write>(
     database: &Database,
     namespace: &'static str,
     id: ObjectId,
+    own: Option<&Path>,
     to: W,
 ) -> Result<W, ExportError> {
     let mut connection = database.connect()?;
@@ -89,9 +111,15 @@ fn export<W: io::Write>(
         id: text.as_str().into(),
         name: name.as_deref().map(Into::into),
     }))?;
-    entries(&moment, object, &mut lines)?;
-    if let Some(at) = alarm {
-        lines.write(&Line::Alarm(at))?;
+    match own {
+        // What the shared database has of such an object is a hint.
+        Some(path) => own_database(path, &mut lines)?,
+        None => {
+            entries(&moment, object, &mut lines)?;
+            if let Some(at) = alarm {
+                lines.write(&Line::Alarm(at))?;
+            }
+        }
     }
     if lines.written == 1 {
         return Err(nothing(id));
@@ -115,6 +143,39 @@ fn entries<W: io::Write>(
         lines.write(&Line::entry(&key, row.get(1)?))?;
     }
     Ok(())
+}
+
+/// What an object has in a database of its own, which another connection may be writing to.
+fn own_database<W: io::Write>(path: &Path, lines: &mut Lines<W>) -> Result<(), ExportError> {
+    // To open it would make it.
+    if !path.exists() {
+        return Ok(());
+    }
+    let database = Sqlite::open(path).map_err(|error| SqlError::engine("open", error))?;
+    // One moment for all that follows.
+    database.sql().transaction(|sql| {
+        let failed = |error| SqlError::engine("read", error);
+        for (key, value) in now(database.list(&KeyRange::default())).map_err(failed)? {
+            lines.write(&Line::entry(&key, value))?;
+        }
+        if let Some(at) = now(database.alarm()).map_err(failed)? {
+            lines.write(&Line::Alarm(at.as_millis()))?;
+        }
+        sql.dump(|piece| {
+            lines.write(&match piece {
+                SqlPiece::Statement(statement) => Line::Sql(statement.into()),
+                SqlPiece::Rows { table, columns } => Line::Rows { table, columns },
+                SqlPiece::Row(values) => Line::Row(values.into_iter().map(Cell::from).collect()),
+            })
+        })
+    })
+}
+
+/// What a store answers that never waits.
+pub(super) fn now<R>(answer: impl Future<Output = R>) -> R {
+    answer
+        .now_or_never()
+        .expect("a database of one's own answers at once")
 }
 
 struct Lines<W> {

@@ -2,11 +2,14 @@ use std::{io, io::BufRead};
 
 use dokit_client::{ErrorReply, ObjectId};
 use dokit_object::{DurableObject, Error};
-use dokit_storage::{Batch, KeyRange, Limits, Store, Timestamp};
+use dokit_storage::{
+    Batch, KeyRange, Limits, Store, Timestamp,
+    sql::{SqlError, SqlPiece, SqlValue},
+};
 use tokio::sync::oneshot;
 
 use super::line::{FORMAT, Line};
-use crate::{Host, database::Database, object_store::ObjectStore};
+use crate::{Host, database::Database, flight::commit_failed, object_store::ObjectStore};
 
 /// What becomes of what the object has stored already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -64,6 +67,9 @@ pub enum ImportError {
         /// The object.
         id: ObjectId,
     },
+    /// The object's tables cannot be made of it.
+    #[error("make the tables of the object")]
+    Sql(#[from] SqlError),
     /// The object could not be asked, or could not make it durable.
     #[error("store what was exported")]
     Store(
@@ -71,6 +77,18 @@ pub enum ImportError {
         #[source]
         Box<Error>,
     ),
+}
+
+impl From<ErrorReply> for ImportError {
+    fn from(reply: ErrorReply) -> Self {
+        Self::Store(Box::new(reply.into()))
+    }
+}
+
+impl From<dokit_storage::Error> for ImportError {
+    fn from(error: dokit_storage::Error) -> Self {
+        Self::Store(Box::new(error.into()))
+    }
 }
 
 impl Host {
@@ -91,37 +109,45 @@ impl Host {
     ) -> Result<(), ImportError> {
         let namespace = T::NAMESPACE;
         let limits = self.engine().limits();
-        let parse = move |_: &Database| parse(namespace, limits, from);
-        let batch = self.blocking(parse).await?;
-        match self.engine().import(namespace, id, batch, existing).await {
-            Ok(true) => Ok(()),
-            Ok(false) => Err(ImportError::NotEmpty {
-                namespace,
-                id: id.clone(),
-            }),
-            Err(reply) => Err(ImportError::Store(Box::new(reply.into()))),
+        let parse = move |_: &Database| parse(namespace, T::SQL, limits, from);
+        let exported = self.blocking(parse).await?;
+        if self
+            .engine()
+            .import(namespace, id, exported, existing)
+            .await?
+        {
+            return Ok(());
         }
+        Err(ImportError::NotEmpty {
+            namespace,
+            id: id.clone(),
+        })
     }
+}
+
+/// What was exported.
+#[derive(Debug, Default)]
+pub(crate) struct Exported {
+    /// Deletes all keys and the alarm, and writes those of the export.
+    batch: Batch,
+    tables: Vec<SqlPiece>,
 }
 
 /// An import on its way to its object.
 #[derive(Debug)]
 pub(crate) struct Import {
-    pub(crate) batch: Batch,
+    pub(crate) exported: Exported,
     pub(crate) existing: Existing,
     /// Told whether there was room for it.
-    pub(crate) done: oneshot::Sender<Result<bool, ErrorReply>>,
+    pub(crate) done: oneshot::Sender<Result<bool, ImportError>>,
 }
 
 impl Import {
     /// Nothing else of the object runs meanwhile.
     pub(crate) async fn run(self, store: Result<ObjectStore, ErrorReply>) {
         let imported = match store {
-            Ok(mut store) => {
-                let written = write(&mut store, self.batch, self.existing).await;
-                written.map_err(|error| Error::from(error).into_reply())
-            }
-            Err(error) => Err(error),
+            Ok(store) => write(&store, self.exported, self.existing).await,
+            Err(error) => Err(error.into()),
         };
         // Who asked may have gone; it has happened all the same.
         let _ = self.done.send(imported);
@@ -129,29 +155,61 @@ impl Import {
 }
 
 async fn write(
-    store: &mut ObjectStore,
-    batch: Batch,
+    store: &ObjectStore,
+    exported: Exported,
     existing: Existing,
-) -> dokit_storage::Result<bool> {
-    if existing == Existing::Refuse {
-        let mut any = KeyRange::default();
-        any.limit = Some(1);
-        if !store.list(&any).await?.is_empty() || store.alarm().await?.is_some() {
-            return Ok(false);
-        }
+) -> Result<bool, ImportError> {
+    store.ready_to_wake().await;
+    if existing == Existing::Refuse && has_something(store).await? {
+        return Ok(false);
     }
-    store.commit(batch).await?;
+    let call = store.begin()?;
+    if let Some(sql) = store.sql() {
+        sql.delete_all()?;
+        sql.load(exported.tables)?;
+    }
+    let number = call.keep(exported.batch)?;
+    store.rest();
+    let durable = store.flight().durable(number).await;
+    durable.map_err(|error| commit_failed(&error))?;
     Ok(true)
 }
 
-/// Reads an export into the batch that makes any object what was exported.
+async fn has_something(store: &ObjectStore) -> Result<bool, ImportError> {
+    /// Why a look at the tables ended.
+    enum Stopped {
+        Found,
+        Failed(SqlError),
+    }
+    impl From<SqlError> for Stopped {
+        fn from(error: SqlError) -> Self {
+            Self::Failed(error)
+        }
+    }
+    let mut any = KeyRange::default();
+    any.limit = Some(1);
+    if !store.list(&any).await?.is_empty() || store.alarm().await?.is_some() {
+        return Ok(true);
+    }
+    let Some(sql) = store.sql() else {
+        return Ok(false);
+    };
+    match sql.dump(|_| Err(Stopped::Found)) {
+        Ok(()) => Ok(false),
+        Err(Stopped::Found) => Ok(true),
+        Err(Stopped::Failed(error)) => Err(error.into()),
+    }
+}
+
+/// Reads an export.
 pub(crate) fn parse(
     namespace: &'static str,
+    sql: bool,
     limits: Limits,
     from: impl BufRead,
-) -> Result<Batch, ImportError> {
-    let mut batch = Batch::new();
-    batch.delete_all();
+) -> Result<Exported, ImportError> {
+    let mut exported = Exported::default();
+    exported.batch.delete_all();
     let mut read = 0;
     let mut whole = false;
     for text in from.lines() {
@@ -182,13 +240,27 @@ pub(crate) fn parse(
             _ if read == 0 => return Err(malformed("an export begins with its object".to_owned())),
             Line::Object(_) => return Err(malformed("a second object".to_owned())),
             Line::Entry { key, .. } | Line::Text { key, .. }
-                if matches!(batch.written(&key), Some(Some(_))) =>
+                if matches!(exported.batch.written(&key), Some(Some(_))) =>
             {
                 return Err(repeated(&key));
             }
             Line::Entry { key, value } => one.put(key, value.get()),
             Line::Text { key, value } => one.put(key, value),
             Line::Alarm(at) => one.set_alarm(Timestamp::from_millis(at)),
+            Line::Sql(_) | Line::Rows { .. } | Line::Row(_) if !sql => {
+                let reason = format!("objects of {namespace:?} have no sql");
+                return Err(malformed(reason));
+            }
+            Line::Sql(sql) => exported.tables.push(SqlPiece::Statement(sql.into_owned())),
+            Line::Rows { table, columns } => {
+                exported.tables.push(SqlPiece::Rows { table, columns })
+            }
+            Line::Row(cells) => {
+                let values: Result<_, _> = cells.into_iter().map(SqlValue::try_from).collect();
+                exported
+                    .tables
+                    .push(SqlPiece::Row(values.map_err(malformed)?));
+            }
             Line::End { lines } if lines == read => whole = true,
             Line::End { lines } => {
                 return Err(malformed(format!(
@@ -198,11 +270,11 @@ pub(crate) fn parse(
         }
         let checked = limits.check(&one);
         checked.map_err(|error| malformed(error.to_string()))?;
-        batch.merge(one);
+        exported.batch.merge(one);
         read = line;
     }
     if whole {
-        Ok(batch)
+        Ok(exported)
     } else {
         Err(ImportError::CutShort)
     }

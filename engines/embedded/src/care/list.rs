@@ -18,7 +18,8 @@ pub struct Listed {
 impl Host {
     /// Lists the objects of a type that have something stored, keys or an alarm, in the order of their
     /// ids: `limit` of them at most, those after `after`. To list all of them, ask again with the last
-    /// id of each page until a page is empty. Objects that are made or emptied meanwhile may be missed.
+    /// id of each page until a page is empty. Of a type with SQL, those are listed that have ever stored
+    /// something. Objects that are made or emptied meanwhile may be missed.
     ///
     /// # Errors
     ///
@@ -30,7 +31,7 @@ impl Host {
     ) -> Result<Vec<Listed>, DatabaseError> {
         let after = after.map_or([0; 32], |id| *id.as_bytes());
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let look = move |database: &Database| list(database, T::NAMESPACE, after, limit);
+        let look = move |database: &Database| list(database, T::NAMESPACE, T::SQL, after, limit);
         self.blocking(look).await
     }
 }
@@ -38,6 +39,7 @@ impl Host {
 fn list(
     database: &Database,
     namespace: &str,
+    sql: bool,
     after: [u8; 32],
     limit: i64,
 ) -> Result<Vec<Listed>, DatabaseError> {
@@ -45,11 +47,11 @@ fn list(
         let connection = database.connect()?;
         let mut rows = connection.prepare(
             "SELECT id, name, alarm FROM objects AS listed \
-             WHERE namespace = ?1 AND id > ?2 AND (alarm IS NOT NULL \
+             WHERE namespace = ?1 AND id > ?2 AND (?4 OR alarm IS NOT NULL \
                 OR EXISTS (SELECT 1 FROM entries WHERE object = listed.object)) \
              ORDER BY id LIMIT ?3",
         )?;
-        let rows = rows.query_map(params![namespace, after, limit], |row| {
+        let rows = rows.query_map(params![namespace, after, limit, sql], |row| {
             let id = ObjectId::from_bytes(row.get(0)?);
             let name: Option<String> = row.get(1)?;
             let alarm: Option<i64> = row.get(2)?;

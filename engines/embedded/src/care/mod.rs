@@ -12,6 +12,6 @@ mod list;
 
 pub use backup::BackupError;
 pub use export::ExportError;
-pub(crate) use import::Import;
 pub use import::{Existing, ImportError};
+pub(crate) use import::{Exported, Import};
 pub use list::Listed;

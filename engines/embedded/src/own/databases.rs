@@ -108,7 +108,11 @@ impl Databases {
         }
     }
 
-    fn path(&self, namespace: &str, id: &ObjectId) -> PathBuf {
+    pub(crate) fn folder(&self) -> &Path {
+        &self.folder
+    }
+
+    pub(crate) fn path(&self, namespace: &str, id: &ObjectId) -> PathBuf {
         let hex = id.to_string();
         let folder = self.folder.join(namespace).join(&hex[..2]);
         folder.join(format!("{hex}.sqlite"))
