@@ -23,8 +23,8 @@ use std::{
 
 use dokit_client::rpc;
 use dokit_embedded::Host;
-use dokit_object::{Context, DurableObject, Result, Storage, durable_object};
-use dokit_storage::{Schema, TypedStorage};
+use dokit_object::{Context, DurableObject, Namespace, Result, Storage, durable_object};
+use dokit_storage::{Schema, TypedStorage, sql::Sql};
 
 #[rpc]
 trait CounterApi {
@@ -63,6 +63,40 @@ impl CounterApi for Counter {
     }
 }
 
+/// The same count in a row of a database of the object's own.
+struct SqlCounter {
+    sql: Sql,
+}
+
+#[durable_object]
+impl DurableObject for SqlCounter {
+    const SQL: bool = true;
+
+    type Api = CounterApiServer;
+
+    async fn new(ctx: Context) -> Result<Self> {
+        let sql = ctx.sql()?;
+        sql.migrate(&[(
+            "counts",
+            "CREATE TABLE counts (id INTEGER PRIMARY KEY, count INTEGER NOT NULL)",
+        )])?;
+        Ok(Self { sql })
+    }
+}
+
+impl CounterApi for SqlCounter {
+    async fn increment(&mut self) -> Result<u64> {
+        let upsert = "INSERT INTO counts VALUES (1, 1) \
+                      ON CONFLICT (id) DO UPDATE SET count = count + 1 RETURNING count";
+        Ok(self.sql.exec(upsert, ())?.one()?)
+    }
+
+    async fn get(&self) -> Result<u64> {
+        let count = "SELECT coalesce(max(count), 0) FROM counts";
+        Ok(self.sql.exec(count, ())?.one()?)
+    }
+}
+
 /// What callers saw of one load.
 struct Measured {
     per_second: f64,
@@ -73,7 +107,7 @@ struct Measured {
 
 /// Has `callers` call as fast as they are answered, each its own objects in turn.
 async fn increments(
-    host: &Host,
+    namespace: &Namespace,
     prefix: &str,
     callers: usize,
     objects: usize,
@@ -82,7 +116,7 @@ async fn increments(
     let counters: Vec<_> = (0..objects)
         .map(|number| {
             let name = format!("{prefix}-{number}");
-            CounterApiClient::new(host.namespace::<Counter>().get_by_name(&name))
+            CounterApiClient::new(namespace.get_by_name(&name))
         })
         .collect();
     // Every object is awake and has its row before the clock runs.
@@ -159,21 +193,26 @@ async fn main() -> std::result::Result<(), Box<dyn Error>> {
     );
     fs::create_dir_all(&folder)?;
     let host = Host::builder().data(folder.join("data"));
-    let host = host.object::<Counter>().start()?;
+    let host = host.object::<Counter>().object::<SqlCounter>().start()?;
+    let keys = host.namespace::<Counter>();
+    let sql = host.namespace::<SqlCounter>();
 
     println!(
         "durable increments in process, {seconds} s a row; the ratio is to the disk's own syncs"
     );
     println!("| load | /s | p50 us | p99 us | syncs/s | ratio |");
     println!("|---|---|---|---|---|---|");
-    for (load, callers, objects) in [
-        ("1 object, 1 caller", 1, 1),
-        ("1 object, 64 callers", 64, 1),
-        ("1,000 objects, 64 callers", 64, 1000),
+    for (load, namespace, callers, objects) in [
+        ("1 object, 1 caller", &keys, 1, 1),
+        ("1 object, 64 callers", &keys, 64, 1),
+        ("1,000 objects, 64 callers", &keys, 64, 1000),
+        ("SQL: 1 object, 1 caller", &sql, 1, 1),
+        ("SQL: 1 object, 64 callers", &sql, 64, 1),
+        ("SQL: 1,000 objects, 64 callers", &sql, 64, 1000),
     ] {
         let disk = syncs(&folder, span.div_f64(3.0))?;
         let prefix = format!("{callers}-{objects}");
-        let found = increments(&host, &prefix, callers, objects, span).await?;
+        let found = increments(namespace, &prefix, callers, objects, span).await?;
         println!(
             "| {load} | {:.0} | {} | {} | {disk:.0} | {:.2} |",
             found.per_second,

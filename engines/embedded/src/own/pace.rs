@@ -1,4 +1,4 @@
-use std::collections::HashSet;
+use std::collections::HashMap;
 
 use dokit_object::Call;
 
@@ -6,23 +6,19 @@ use dokit_object::Call;
 ///
 /// A method that waits in the middle, for another object say, has its writes open meanwhile, and with them
 /// those of the calls before it in the same transaction, whose answers would wait too. So a method runs by
-/// itself until it is known not to wait, and again once it has waited.
+/// itself until it was seen not to wait, and for good once it was seen to.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    prompt: HashSet<&'static str>,
+    prompt: HashMap<&'static str, bool>,
 }
 
 impl Pace {
     pub(super) fn is_prompt(&self, call: &Call) -> bool {
-        self.prompt.contains(kind(call))
+        self.prompt.get(kind(call)).is_some_and(|prompt| *prompt)
     }
 
     pub(super) fn note(&mut self, kind: &'static str, waited: bool) {
-        if waited {
-            self.prompt.remove(kind);
-        } else {
-            self.prompt.insert(kind);
-        }
+        *self.prompt.entry(kind).or_insert(true) &= !waited;
     }
 }
 
