@@ -70,7 +70,11 @@ impl Batch {
         if later.delete_all {
             self.delete_all();
         }
-        self.writes.extend(later.writes);
+        if self.writes.is_empty() {
+            self.writes = later.writes;
+        } else {
+            self.writes.extend(later.writes);
+        }
         if later.alarm != AlarmChange::Keep {
             self.alarm = later.alarm;
         }

@@ -25,6 +25,7 @@ use dokit_client::rpc;
 use dokit_embedded::Host;
 use dokit_object::{Context, DurableObject, Namespace, Result, Storage, durable_object};
 use dokit_storage::{Schema, TypedStorage, sql::Sql};
+use futures_util::future::try_join_all;
 
 #[rpc]
 trait CounterApi {
@@ -120,8 +121,8 @@ async fn increments(
         })
         .collect();
     // Every object is awake and has its row before the clock runs.
-    for counter in &counters {
-        counter.increment().await?;
+    for some in counters.chunks(512) {
+        try_join_all(some.iter().map(CounterApiClient::increment)).await?;
     }
     let start = Instant::now();
     let tasks: Vec<_> = (0..callers)
@@ -206,6 +207,7 @@ async fn main() -> std::result::Result<(), Box<dyn Error>> {
         ("1 object, 1 caller", &keys, 1, 1),
         ("1 object, 64 callers", &keys, 64, 1),
         ("1,000 objects, 64 callers", &keys, 64, 1000),
+        ("100,000 objects, 64 callers", &keys, 64, 100_000),
         ("SQL: 1 object, 1 caller", &sql, 1, 1),
         ("SQL: 1 object, 64 callers", &sql, 64, 1),
         ("SQL: 1,000 objects, 64 callers", &sql, 64, 1000),

@@ -297,7 +297,8 @@ impl Builder {
     }
 
     /// How many bytes the bodies of those calls may have together, those that are still arriving among
-    /// them. What is more is answered 503 `overloaded`.
+    /// them. What is more is answered 503 `overloaded`; so are calls that may write while more than this
+    /// is on its way to the disk.
     pub fn waiting_bytes(mut self, bytes: usize) -> Self {
         self.settings.waiting_bytes = bytes;
         self

@@ -22,7 +22,7 @@ const NEAR: u32 = 256;
 const PASSES: usize = 4;
 
 /// What each batch takes in the log beside its bytes: the page that it is on.
-const PAGE: usize = 4096;
+const PAGE: usize = 2048;
 
 /// How the writer and the thread that moves pages talk about the log.
 #[derive(Debug)]

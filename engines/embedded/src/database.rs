@@ -30,6 +30,10 @@ const READERS: usize = 4;
 /// How long a write waits for another process that has the database locked.
 pub(crate) const BUSY: Duration = Duration::from_secs(10);
 
+/// Half of what SQLite takes by itself: a small commit writes one page to the log. Still smaller ones
+/// make large values slow.
+const PAGE_BYTES: u32 = 2048;
+
 // `objects.alarm` is the object's alarm itself, not a copy of it: keys and alarm are in one commit.
 const TABLES: &str = "
     CREATE TABLE objects (
@@ -152,6 +156,10 @@ pub(crate) fn open<'n>(
 fn open_writer(path: &Path) -> Result<Connection, StartError> {
     let unreadable = |error| unreadable(path, &error);
     let mut connection = Connection::open(path).map_err(unreadable)?;
+    // Of a new database; one that is there keeps its own.
+    connection
+        .pragma_update(None, "page_size", PAGE_BYTES)
+        .map_err(unreadable)?;
     // Before anything is changed: it may be somebody else's.
     let transaction = connection.transaction().map_err(unreadable)?;
     let number = |sql| transaction.query_row(sql, [], |row| row.get::<_, i64>(0));

@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use dokit_client::{CallReply, CallRequest, ErrorReply, ObjectId, TransportError, header};
+use dokit_client::{Access, CallReply, CallRequest, ErrorReply, ObjectId, TransportError, header};
 use dokit_object::{
     Address, BoxFuture, Call, Chain, Clock, ObjectType, Request, Response, Router, SocketCall,
     SocketEvent, SocketLimits, Surroundings, Switchboard, deadline, error_response, route,
@@ -34,7 +34,7 @@ use crate::{
     database::{self, Database},
     doors::Doors,
     error::{DatabaseError, StartError},
-    load::{Load, Place},
+    load::{Load, Place, overloaded},
     metrics::{self, Metrics, Text, Watch},
     object_store::ObjectStore,
     own::Databases,
@@ -475,6 +475,11 @@ impl Engine {
     ) -> Result<Answer, ErrorReply> {
         if chain.contains(id) {
             return Err(ErrorReply::reentrant_call());
+        }
+        let too_much = self.store.writer.bytes() > self.settings.waiting_bytes;
+        if too_much && call.access() == Access::Exclusive {
+            let what = "too many bytes are on their way to the disk";
+            return Err(overloaded(what));
         }
         let (reply, answer) = oneshot::channel();
         let (namespace, method) = (object_type.namespace(), metrics::method_of(&call));

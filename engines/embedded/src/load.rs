@@ -90,7 +90,8 @@ impl Drop for Place {
     }
 }
 
-fn overloaded(message: &str) -> ErrorReply {
+/// The error, with what there is too much of.
+pub(crate) fn overloaded(message: &str) -> ErrorReply {
     let mut reply = ErrorReply::overloaded();
     message.clone_into(&mut reply.message);
     reply

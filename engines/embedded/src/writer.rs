@@ -8,7 +8,10 @@ use std::{
     borrow::Cow,
     collections::{HashMap, VecDeque},
     slice,
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicUsize, Ordering},
+    },
     thread::{self, JoinHandle},
     time::Duration,
 };
@@ -40,12 +43,16 @@ struct Commit {
     namespace: &'static str,
     id: ObjectId,
     batch: Arc<Batch>,
+    /// Its bytes, taken off what is on its way when it is done.
+    bytes: usize,
+    on_its_way: Arc<AtomicUsize>,
     /// Whom to tell; none once somebody else sees to that.
     lane: Option<Arc<Lane>>,
 }
 
 impl Drop for Commit {
     fn drop(&mut self) {
+        self.on_its_way.fetch_sub(self.bytes, Ordering::Relaxed);
         // The writer has ended, and this was still in its queue.
         if let Some(lane) = self.lane.take() {
             lane.flight.fail(&closed());
@@ -56,6 +63,8 @@ impl Drop for Commit {
 /// The way to the database. What was sent before it is stopped is written.
 pub(crate) struct Writer {
     inner: Arc<Inner>,
+    /// The bytes of all batches that are on their way.
+    on_its_way: Arc<AtomicUsize>,
 }
 
 struct Inner {
@@ -141,7 +150,8 @@ impl Writer {
             checkpoints,
             log,
         };
-        (Self { inner }, writing)
+        let on_its_way = Arc::default();
+        (Self { inner, on_its_way }, writing)
     }
 
     /// Sends a batch on its way, and puts it into its object's flight, which tells what becomes of it.
@@ -153,11 +163,15 @@ impl Writer {
         batch: Batch,
         lane: &Arc<Lane>,
     ) -> Result<u64, DatabaseError> {
+        let bytes = batch.bytes();
+        self.on_its_way.fetch_add(bytes, Ordering::Relaxed);
         let batch = Arc::new(batch);
         let commit = Commit {
             namespace,
             id: id.clone(),
             batch: Arc::clone(&batch),
+            bytes,
+            on_its_way: Arc::clone(&self.on_its_way),
             lane: None,
         };
         let mut own = None;
@@ -169,6 +183,11 @@ impl Writer {
             self.inner.write_own(commit);
         }
         Ok(number)
+    }
+
+    /// The bytes of all batches that are on their way.
+    pub(crate) fn bytes(&self) -> usize {
+        self.on_its_way.load(Ordering::Relaxed)
     }
 
     /// Has the threads end once all is written. Commits that come after this fail.
@@ -425,7 +444,7 @@ impl Part {
     }
 
     fn bytes(&self) -> usize {
-        self.commits.iter().map(|one| one.batch.bytes()).sum()
+        self.commits.iter().map(|one| one.bytes).sum()
     }
 
     fn landed(mut self, row: Object, alarm_set: &dyn Fn(Timestamp)) {
@@ -519,6 +538,8 @@ mod tests {
             namespace: "test",
             id: ObjectId::from_name("test", "a"),
             batch,
+            bytes: 0,
+            on_its_way: Arc::default(),
             lane: Some(Arc::clone(lane)),
         }
     }

@@ -363,6 +363,32 @@ async fn more_calls_than_may_be_on_their_way_wait_for_the_disk() {
 }
 
 #[tokio::test]
+async fn a_host_with_too_many_bytes_on_their_way_takes_no_more_writes_and_reads_on() {
+    let data = tempdir().unwrap();
+    let host = Host::builder().data(data.path()).object::<Counter>();
+    let host = host.waiting_bytes(100).start().unwrap();
+    let disk = Disk::of(data.path());
+    let (name, other_name) = ("heavy", "light");
+    let (counter, other) = (counter(&host, name), counter(&host, other_name));
+    disk.hold();
+    // A key of five bytes and a count.
+    let mut sent = Vec::new();
+    for _ in 0..16 {
+        sent.extend(send_adds(&counter, name, 1).await);
+    }
+    let error = other.add().await.unwrap_err();
+    assert!(error.is_overloaded() && !error.may_have_run(), "{error}");
+    assert_eq!(other.get().await.unwrap(), 0);
+    disk.release();
+    for (n, call) in (1..).zip(sent) {
+        assert_eq!(call.await.unwrap().unwrap(), (n, n));
+    }
+    while let Err(error) = other.add().await {
+        assert!(error.is_overloaded(), "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_failed_commit_fails_those_that_depend_on_it_and_none_before() {
     let data = tempdir().unwrap();
     let host = start(data.path());

@@ -94,7 +94,10 @@ impl Answer {
 
 impl Peer {
     pub(crate) async fn connect(address: SocketAddr) -> Self {
-        let stream = TcpStream::connect(address).await.unwrap();
+        Self::new(TcpStream::connect(address).await.unwrap())
+    }
+
+    pub(crate) fn new(stream: TcpStream) -> Self {
         Self {
             stream,
             read: Vec::new(),
@@ -108,12 +111,18 @@ impl Peer {
 
     /// The next answer, whole.
     pub(crate) async fn answer(&mut self) -> Answer {
+        let answer = self.answer_if_any().await;
+        answer.expect("the connection is not closed")
+    }
+
+    /// The next answer; none where the connection is closed.
+    pub(crate) async fn answer_if_any(&mut self) -> Option<Answer> {
         let end = loop {
             let end = self.read.windows(4).position(|four| four == b"\r\n\r\n");
             if let Some(end) = end {
                 break end + 4;
             }
-            self.more().await;
+            self.more().await?;
         };
         let head = String::from_utf8(self.read.drain(..end).collect()).unwrap();
         let mut answer = Answer {
@@ -124,15 +133,15 @@ impl Peer {
         let length = answer.header("content-length").unwrap_or("0");
         let length: usize = length.parse().unwrap();
         while self.read.len() < length {
-            self.more().await;
+            self.more().await?;
         }
         answer.body = self.read.drain(..length).collect();
-        answer
+        Some(answer)
     }
 
-    async fn more(&mut self) {
-        let read = soon(self.stream.read_buf(&mut self.read)).await.unwrap();
-        assert_ne!(read, 0, "the connection was closed");
+    async fn more(&mut self) -> Option<usize> {
+        let read = soon(self.stream.read_buf(&mut self.read)).await;
+        read.ok().filter(|read| *read > 0)
     }
 
     /// Returns once the other end has closed the connection without another word.
