@@ -226,7 +226,7 @@ impl Inner {
         commit.lane = Some(Arc::clone(lane));
         if queue.alone >= ALONE
             && !queue.writing
-            // It must not overtake one that the thread has not come to yet.
+            // What was sent before comes first: it may be the same object's.
             && queue.commits.is_empty()
             && (self.caller_may_wait)()
             && !self.log.waits_for_writer()
@@ -672,6 +672,27 @@ mod tests {
             writing.join();
             assert!(lane.flight.is_settled() && !lane.flight.has_failed());
         }
+    }
+
+    #[test]
+    fn a_caller_that_is_alone_does_not_write_before_what_was_sent_before() {
+        let folder = tempdir().expect("there is room");
+        let (writer, writing) = open(folder.path(), Log::default(), || true);
+        let queue = || writer.inner.queue();
+        while !queue().idle {
+            thread::yield_now();
+        }
+        let lane = Arc::new(Lane::default());
+        // The thread has not come to it yet.
+        queue().writing = true;
+        send(&writer, &lane).expect("it is open");
+        queue().writing = false;
+        queue().alone = ALONE;
+        let own = writer.inner.enqueue(commit(&lane, "key"), &lane);
+        assert!(own.expect("it is open").is_none());
+        assert!(block_on(lane.flight.durable(2)).is_ok());
+        writer.stop();
+        writing.join();
     }
 
     #[test]
