@@ -584,6 +584,10 @@ pub async fn an_alarm_whose_tries_are_used_up_is_kept_as_failed<E: Engine>(
     session.call::<i64>("a", "set_alarm", [1000, 0]).await;
     let tries: Option<u32> = session.call("a", "given_up", json!([])).await;
     assert_eq!(tries, None);
+    session.call::<()>("a", "delete_alarm", json!([])).await;
+    let tries: Option<u32> = session.call("a", "given_up", json!([])).await;
+    assert_eq!(tries, None, "another has taken its place");
+    session.call::<i64>("a", "set_alarm", [1000, 0]).await;
     session.engine.advance(Duration::from_secs(1)).await;
     assert_eq!(fired(session).await.len(), 1);
     let tries: Option<u32> = session.call("a", "given_up", json!([])).await;

@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's way to fail is to panic")]
 
-use dokit_client::rpc;
+use dokit_client::{CallError, rpc};
 use dokit_object::{
     Alarm, Clock, Context, DurableObject, Error, Namespace, Result, State, Stub, Undelivered,
     durable_object,
@@ -193,6 +193,15 @@ impl DepotApi for Depot {
             let refused = self.taken.refuse;
             return Err(Error::new(refused, "closed", "the depot is closed"));
         }
+        if item == "begin anew" {
+            // While the shop waits to hear of this very call.
+            let shop = self.ctx.namespace::<Shop>().get_by_name("s");
+            let shop = ShopApiClient::new(shop);
+            let failed = |error: CallError<Error>| Error::internal(error);
+            shop.delete_all().await.map_err(failed)?;
+            let order = shop.order("e".to_owned(), vec!["new".to_owned()]);
+            order.await.map_err(failed)?;
+        }
         self.taken.items.push(item);
         Ok(self.taken.items.len())
     }
@@ -357,6 +366,9 @@ fn a_call_whose_answer_was_lost_runs_once() {
         kit.disk().fail_commits_from(2);
         kit.host.settle().await;
         assert_eq!(kit.items("d").await, ["a", "b"]);
+        let again = kit.disk().alarm().await.unwrap().unwrap();
+        let now = kit.host.clock().now();
+        assert_eq!(again.saturating_duration_since(now).as_secs(), 60);
         kit.disk().heal();
         kit.host.crash();
         kit.order("d", &["c"]).await;
@@ -474,6 +486,16 @@ fn an_alarm_that_nothing_is_due_for_is_set_right_and_does_not_ring_without_end()
             kit.host.settle().await;
             assert_eq!(kit.disk().alarm().await.unwrap(), expected);
         }
+    });
+}
+
+#[test]
+fn what_becomes_of_a_call_is_not_taken_for_that_of_another_which_has_its_number_since() {
+    both(async |kit| {
+        kit.order("d", &["begin anew"]).await;
+        kit.host.settle().await;
+        assert_eq!(kit.items("d").await, ["begin anew"]);
+        assert_eq!(kit.items("e").await, ["new"]);
     });
 }
 

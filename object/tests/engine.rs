@@ -2,25 +2,29 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's way to fail is to panic")]
 
-use std::{future::poll_fn, sync::Arc, task::Poll};
+use std::{
+    future::{pending, poll_fn},
+    sync::Arc,
+    task::Poll,
+};
 
 use dokit_client::{CallReply, CallRequest, ObjectId, TransportError, rpc};
 use dokit_object::{
-    Activation, BoxFuture, Call, Connection, Context, DurableObject, Error, Message, ObjectType,
-    Outcome, Outgoing, Request, Response, Result, Router, SocketLimits, State, Surroundings,
-    Switchboard, WebSocket, durable_object,
+    Activation, Alarm, BoxFuture, Call, Close, Connection, Context, DurableObject, Error, Message,
+    ObjectType, Outcome, Outgoing, Request, Response, Result, Router, SocketLimits, State,
+    Surroundings, Switchboard, WebSocket, durable_object,
     testing::{ManualClock, block_on},
 };
 use dokit_storage::{
-    Batch, KeyRange, Memory, Store, Timestamp,
+    Batch, Faults, KeyRange, Memory, Store, Timestamp,
     sql::{Cursor, Sql, SqlAccess, SqlEngine, SqlError, SqlValue},
 };
-use futures_util::future::join;
+use futures_util::{FutureExt, future::join};
 use http::header;
 
-/// A disk whose commits take a while, and whose rows cannot be reached.
-#[derive(Clone, Debug, Default)]
-struct Disk(Memory);
+/// A disk whose commits take a while and can fail, and whose rows cannot be reached.
+#[derive(Clone, Debug)]
+struct Disk(Faults<Memory>);
 
 impl Store for Disk {
     async fn get(&self, key: &str) -> dokit_storage::Result<Option<String>> {
@@ -99,6 +103,18 @@ trait NoteApi {
     async fn wipe(&mut self) -> Result<()>;
     /// Sends and attaches before an early commit, and the late ones while that is under way; then fails.
     async fn tell(&mut self, early: String, late: String) -> Result<()>;
+    /// Does not wait for the end of an early commit.
+    async fn give_up_a_commit(&mut self) -> Result<()>;
+    /// Changes everything that it can, and never returns.
+    async fn change_and_hang(&mut self) -> Result<()>;
+    /// Has a text answered automatically, and fails where it is told to.
+    async fn answer(&mut self, text: String, fail: bool) -> Result<()>;
+    async fn answered(&self) -> Result<Option<String>>;
+    /// Sets the alarm for now.
+    async fn wake(&mut self) -> Result<()>;
+    /// Of each alarm that was handled, how often it had failed before.
+    async fn alarms(&self) -> Result<Vec<u32>>;
+    /// The text, and the attachment of the first socket.
     async fn seen(&mut self) -> Result<(String, Option<String>)>;
 }
 
@@ -118,6 +134,13 @@ impl DurableObject for Note {
 
     async fn websocket_message(&mut self, _: &WebSocket, _: Message) -> Result<()> {
         Ok(())
+    }
+
+    /// Counts in the text, and commits that early.
+    async fn alarm(&mut self, alarm: Alarm) -> Result<()> {
+        self.text.push_str(&alarm.retry_count.to_string());
+        self.text.save()?;
+        self.ctx.commit().await
     }
 }
 
@@ -153,6 +176,43 @@ impl NoteApi for Note {
         Err(Error::new(418, "planned", "planned failure"))
     }
 
+    async fn give_up_a_commit(&mut self) -> Result<()> {
+        "given up".clone_into(&mut self.text);
+        self.text.save()?;
+        assert!(self.ctx.commit().now_or_never().is_none());
+        Ok(())
+    }
+
+    async fn change_and_hang(&mut self) -> Result<()> {
+        "hangs".clone_into(&mut self.text);
+        self.text.save()?;
+        self.send("hangs")?;
+        self.ctx.set_auto_response("hangs", "yes")?;
+        pending().await
+    }
+
+    async fn answer(&mut self, text: String, fail: bool) -> Result<()> {
+        self.ctx.set_auto_response(text, "yes")?;
+        match fail {
+            true => Err(Error::new(418, "planned", "planned failure")),
+            false => Ok(()),
+        }
+    }
+
+    async fn answered(&self) -> Result<Option<String>> {
+        Ok(self.ctx.auto_response().map(|pair| pair.request))
+    }
+
+    async fn wake(&mut self) -> Result<()> {
+        let mut batch = Batch::new();
+        batch.set_alarm(self.ctx.now());
+        Ok(self.ctx.storage().commit(batch).await?)
+    }
+
+    async fn alarms(&self) -> Result<Vec<u32>> {
+        Ok(self.text.chars().filter_map(|c| c.to_digit(10)).collect())
+    }
+
     async fn seen(&mut self) -> Result<(String, Option<String>)> {
         let mut sockets = self.ctx.websockets().into_iter();
         let attachment = sockets.next().map(|socket| socket.attachment());
@@ -167,13 +227,16 @@ struct Hand {
     switchboard: Switchboard,
     object_type: ObjectType,
     awake: Option<Activation>,
+    /// What the object was woken with last.
+    ctx: Option<Context>,
 }
 
 impl Hand {
     fn new() -> Self {
         let (clock, router) = (Arc::new(ManualClock::new()), Arc::new(Nowhere));
         Self {
-            disk: Disk::default(),
+            disk: Disk(Faults::new(Memory::new())),
+            ctx: None,
             surroundings: Surroundings::new(clock, router),
             switchboard: Switchboard::new(SocketLimits::default(), Timestamp::EPOCH, drop),
             object_type: ObjectType::of::<Note>().unwrap(),
@@ -181,16 +244,19 @@ impl Hand {
         }
     }
 
+    async fn wake(&mut self) -> Activation {
+        if let Some(awake) = self.awake.take() {
+            return awake;
+        }
+        let id = ObjectId::from_name("note", "n");
+        let ctx = Context::new(id, self.disk.clone(), true, self.surroundings.clone());
+        let ctx = self.switchboard.connect(ctx, &self.object_type);
+        self.ctx = Some(ctx.clone());
+        self.object_type.wake(ctx).await.unwrap().0
+    }
+
     async fn run(&mut self, call: Call) -> (u16, Response) {
-        let mut awake = match self.awake.take() {
-            Some(awake) => awake,
-            None => {
-                let id = ObjectId::from_name("note", "n");
-                let ctx = Context::new(id, self.disk.clone(), false, self.surroundings.clone());
-                let ctx = self.switchboard.connect(ctx, &self.object_type);
-                self.object_type.wake(ctx).await.unwrap().0
-            }
-        };
+        let mut awake = self.wake().await;
         let Outcome {
             reply,
             writes,
@@ -198,7 +264,9 @@ impl Hand {
             reset,
             ..
         } = awake.exclusive(call).await;
-        self.disk.commit(writes).await.unwrap();
+        if self.disk.commit(writes).await.is_err() {
+            return (500, Response::default());
+        }
         sockets.perform();
         if !reset {
             self.awake = Some(awake);
@@ -209,10 +277,13 @@ impl Hand {
         }
     }
 
-    async fn call(&mut self, method: &'static str, arguments: &str) -> (u16, String) {
+    fn method(&self, method: &'static str, arguments: &str) -> Call {
         let request = CallRequest::new(method, arguments);
-        let call = self.object_type.call(request).unwrap();
-        let (status, response) = self.run(call).await;
+        self.object_type.call(request).unwrap()
+    }
+
+    async fn call(&mut self, method: &'static str, arguments: &str) -> (u16, String) {
+        let (status, response) = self.run(self.method(method, arguments)).await;
         (
             status,
             String::from_utf8_lossy(response.body()).into_owned(),
@@ -258,5 +329,73 @@ fn a_state_stays_where_deleting_everything_has_failed() {
             assert_eq!(seen, (200, r#"["kept",null]"#.to_owned()));
             hand.awake = None;
         }
+    });
+}
+
+#[test]
+fn a_call_that_gives_up_its_early_commit_has_failed() {
+    block_on(async {
+        let mut hand = Hand::new();
+        assert_eq!(hand.call("give_up_a_commit", "[]").await.0, 500);
+        assert_eq!(hand.call("seen", "[]").await.1, r#"["",null]"#);
+    });
+}
+
+#[test]
+fn a_call_that_is_given_up_half_way_leaves_nothing_and_can_do_nothing_more() {
+    block_on(async {
+        let mut hand = Hand::new();
+        let peer = hand.connect().await;
+        let call = hand.method("change_and_hang", "[]");
+        let mut awake = hand.wake().await;
+        assert!(awake.exclusive(call).now_or_never().is_none());
+        let mut batch = Batch::new();
+        batch.put("late", "1");
+        let ctx = hand.ctx.take().unwrap();
+        ctx.storage().commit(batch).await.unwrap_err();
+        ctx.broadcast().send("late").unwrap_err();
+        drop(awake);
+        assert_eq!(hand.call("seen", "[]").await.1, r#"["",null]"#);
+        assert_eq!(hand.call("answered", "[]").await.1, "null");
+        assert_eq!(peer.try_next(), None);
+    });
+}
+
+#[test]
+fn an_automatic_answer_counts_once_its_call_is_durable_and_not_where_that_failed() {
+    block_on(async {
+        let mut hand = Hand::new();
+        let peer = hand.connect().await;
+        let asks = || peer.received(Message::from("beat"), Timestamp::EPOCH);
+        assert_eq!(hand.call("answer", r#"["beat", true]"#).await.0, 418);
+        assert_eq!(hand.call("answered", "[]").await.1, "null");
+        assert!(asks().is_some());
+
+        let call = hand.method("answer", r#"["beat", false]"#);
+        let mut awake = hand.wake().await;
+        let outcome = awake.exclusive(call).await;
+        assert!(asks().is_some(), "its call is not durable yet");
+        outcome.sockets.perform();
+        assert!(asks().is_none());
+        assert!(peer.try_next().is_some());
+
+        // It is the host's to keep, also while the object has no sockets and sleeps.
+        let _ = peer.ended(Close::vanished());
+        drop((peer, awake));
+        hand.awake = None;
+        hand.ctx = None;
+        assert_eq!(hand.call("answered", "[]").await.1, r#""beat""#);
+    });
+}
+
+#[test]
+fn an_early_commit_that_fails_in_an_alarm_is_no_failure_of_its_handler() {
+    block_on(async {
+        let mut hand = Hand::new();
+        hand.call("wake", "[]").await;
+        hand.disk.0.fail_commit(1);
+        assert_eq!(hand.run(Call::Alarm).await.0, 500);
+        assert_eq!(hand.run(Call::Alarm).await.0, 200);
+        assert_eq!(hand.call("alarms", "[]").await.1, "[0]");
     });
 }

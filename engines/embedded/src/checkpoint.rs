@@ -45,7 +45,7 @@ pub(crate) struct Log {
     asked: AtomicBool,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct State {
     /// Written since it was looked at last.
     bytes: usize,
@@ -63,7 +63,12 @@ impl Log {
         Self {
             every,
             long,
-            state: Mutex::default(),
+            // What an earlier process has left in the log is moved at once, also when each of them is
+            // killed before it has written that much.
+            state: Mutex::new(State {
+                bytes: every,
+                stopped: false,
+            }),
             changed: Condvar::new(),
             asked: AtomicBool::new(false),
         }

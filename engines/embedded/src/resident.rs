@@ -551,7 +551,8 @@ impl Resident {
         let mut next = None;
         let mut reset = false;
         while !running.is_empty() {
-            if self.queue().messages.is_empty() {
+            let full = next.is_some() || reset || running.len() >= QUEUE;
+            if full || self.queue().messages.is_empty() {
                 // What came before these does not wait for them.
                 store.rest();
             }
@@ -563,9 +564,7 @@ impl Resident {
                 }
                 // Answers that wait for the disk are bounded, too.
                 () = store.room(), if !store.has_room() => {}
-                message = self.arrival(),
-                    if next.is_none() && !reset && running.len() < QUEUE && store.has_room() =>
-                {
+                message = self.arrival(), if !full && store.has_room() => {
                     match message {
                         Message::Call(envelope) if joins(&envelope) => {
                             running.push(read(*envelope));

@@ -240,8 +240,10 @@ impl Inner {
         }
         commit.lane = Some(Arc::clone(lane));
         if queue.alone >= ALONE
-            && (self.caller_may_wait)()
             && !queue.writing
+            // What was sent before comes first: it may be the same object's.
+            && queue.commits.is_empty()
+            && (self.caller_may_wait)()
             && !self.log.waits_for_writer()
         {
             queue.writing = true;
@@ -599,6 +601,41 @@ mod tests {
         assert!(lane.flight.has_failed());
     }
 
+    #[test]
+    fn a_caller_that_writes_for_itself_overtakes_nobody() {
+        let folder = tempdir().expect("there is room for a folder");
+        let opened = database::open(folder.path(), ["test"].into_iter());
+        let (_, connections) = opened.expect("the folder is ours");
+        // Without the thread, as while it has not woken yet.
+        let inner = Inner {
+            queue: Mutex::default(),
+            changed: Condvar::new(),
+            connection: Mutex::new(connections.writer),
+            alarm_set: Box::new(|_| {}),
+            metrics: Arc::new(Metrics::new([])),
+            log: Arc::default(),
+            caller_may_wait: Box::new(|| true),
+        };
+        let enqueue = |key| {
+            let lane = Arc::new(Lane::default());
+            let commit = commit(&lane, key);
+            inner.enqueue(commit, &lane).expect("it is open")
+        };
+        assert!(
+            enqueue("first").is_none(),
+            "commits do not come one by one yet"
+        );
+        inner.queue().alone = ALONE;
+        assert!(enqueue("second").is_none(), "the first one waits");
+        assert_eq!(inner.queue().commits.len(), 2);
+        inner.queue().commits.clear();
+        assert!(enqueue("third").is_some());
+        assert!(
+            enqueue("fourth").is_none(),
+            "the third one is being written"
+        );
+    }
+
     fn open(folder: &Path, log: Log, may_wait: fn() -> bool) -> (Writer, Writing) {
         let opened = database::open(folder, ["test"].into_iter());
         let (_, connections) = opened.expect("the folder is ours");
@@ -665,6 +702,27 @@ mod tests {
             writing.join();
             assert!(lane.flight.is_settled() && !lane.flight.has_failed());
         }
+    }
+
+    #[test]
+    fn a_caller_that_is_alone_does_not_write_before_what_was_sent_before() {
+        let folder = tempdir().expect("there is room");
+        let (writer, writing) = open(folder.path(), Log::default(), || true);
+        let queue = || writer.inner.queue();
+        while !queue().idle {
+            thread::yield_now();
+        }
+        let lane = Arc::new(Lane::default());
+        // The thread has not come to it yet.
+        queue().writing = true;
+        send(&writer, &lane).expect("it is open");
+        queue().writing = false;
+        queue().alone = ALONE;
+        let own = writer.inner.enqueue(commit(&lane, "key"), &lane);
+        assert!(own.expect("it is open").is_none());
+        assert!(block_on(lane.flight.durable(2)).is_ok());
+        writer.stop();
+        writing.join();
     }
 
     #[test]

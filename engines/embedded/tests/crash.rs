@@ -119,6 +119,20 @@ async fn the_campaign_notices_what_is_torn() {
     const ITEM: &str = "DELETE FROM entries WHERE key = 'item:0'";
     let item = noticed(|data| sql(data, ITEM)).await;
     assert!(item.contains("torn"), "{item}");
+    let rows = noticed(|data| {
+        let files = check::files(&data.join("sql")).unwrap();
+        let databases = files
+            .iter()
+            .filter(|file| file.extension().is_some_and(|end| end == "sqlite"));
+        let deleted = databases.map(|file| {
+            let database = Connection::open(file).unwrap();
+            // One that was killed as it woke for the first time has no table.
+            database.execute("DELETE FROM lines", []).unwrap_or(0)
+        });
+        assert!(deleted.sum::<usize>() > 0, "nothing was changed");
+    });
+    let rows = rows.await;
+    assert!(rows.contains("are not the 0 rows"), "{rows}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

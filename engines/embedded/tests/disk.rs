@@ -18,6 +18,7 @@ use dokit_object::{Context, DurableObject, Error, Result, Storage, Stub, durable
 use dokit_storage::{Family, ListOptions, Schema, TypedStorage};
 use rusqlite::Connection;
 use tempfile::{TempDir, tempdir};
+use tokio::task::yield_now;
 
 #[rpc]
 trait VaultApi {
@@ -167,6 +168,18 @@ async fn of_a_log_that_is_cut_off_or_spoiled_the_calls_before_that_are_there_and
         assert_eq!(whole_calls(data.path()).await, kept, "{cut}");
     }
     assert!(before > calls / 2, "the cuts were not in what matters");
+}
+
+#[tokio::test]
+async fn what_a_killed_process_left_in_the_log_is_moved_into_the_database_at_the_next_start() {
+    let left = in_the_log(20).await;
+    let data = left.restore();
+    let host = open(data.path()).unwrap();
+    let database = data.path().join(DATABASE);
+    while fs::metadata(&database).unwrap().len() <= left.database.len() as u64 {
+        yield_now().await;
+    }
+    host.shutdown().await;
 }
 
 /// How many items the objects below have.

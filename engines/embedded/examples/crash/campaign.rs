@@ -166,7 +166,7 @@ pub(crate) async fn run(plan: &Plan, program: Program<'_>) -> Result<Summary, Bo
                 .await
                 .map_err(|error| format!("at the end: {error}"))?;
         }
-        check::database(&plan.data)?;
+        check::databases(&plan.data, true)?;
         process.stop(None)?;
     }
     summary.answered = world.answered();
@@ -212,7 +212,7 @@ impl Round<'_> {
         let generation = (self.number / GENERATION).to_string();
         let doubts = &mut summary.doubts;
         check::objects(world, &objects, &generation, &mut process, doubts).await?;
-        check::database(&plan.data)?;
+        check::databases(&plan.data, false)?;
 
         let load = Load {
             generation,

@@ -1,6 +1,11 @@
 //! What has to hold when a server has been started again.
 
-use std::{collections::BTreeMap, error::Error, io, path::Path};
+use std::{
+    collections::BTreeMap,
+    error::Error,
+    fs, io,
+    path::{Path, PathBuf},
+};
 
 use rusqlite::{Connection, OpenFlags};
 
@@ -103,17 +108,47 @@ pub(crate) async fn objects(
     Ok(())
 }
 
-/// What SQLite says of its file, and that no entry is without its object.
-pub(crate) fn database(data: &Path) -> Result<(), Box<dyn Error>> {
-    let path = data.join("objects.sqlite");
+/// What SQLite says of its files: those of objects that have one for themselves, if they were written to since
+/// they were last closed in good order, or if `all` are asked for.
+pub(crate) fn databases(data: &Path, all: bool) -> Result<(), Box<dyn Error>> {
+    let shared = integrity(&data.join("objects.sqlite"))?;
+    let orphans = "SELECT count(*) FROM entries WHERE object NOT IN (SELECT object FROM objects)";
+    let orphans: i64 = shared.query_row(orphans, [], |row| row.get(0))?;
+    if orphans > 0 {
+        return Err(format!("{orphans} entries have no object").into());
+    }
+    for path in files(data)? {
+        let own = path.extension().is_some_and(|end| end == "sqlite");
+        if own && (all || path.with_extension("sqlite-wal").exists()) {
+            integrity(&path)?;
+        }
+    }
+    Ok(())
+}
+
+fn integrity(path: &Path) -> Result<Connection, Box<dyn Error>> {
     let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY)?;
     let said: String = database.query_row("PRAGMA integrity_check", [], |row| row.get(0))?;
-    let orphans = "SELECT count(*) FROM entries WHERE object NOT IN (SELECT object FROM objects)";
-    let orphans: i64 = database.query_row(orphans, [], |row| row.get(0))?;
-    if said == "ok" && orphans == 0 {
-        Ok(())
+    if said == "ok" {
+        Ok(database)
     } else {
-        let wrong = format!("integrity_check says {said:?}, and {orphans} entries have no object");
-        Err(io::Error::other(wrong).into())
+        Err(format!("integrity_check of {path:?} says {said:?}").into())
     }
+}
+
+/// All files in a folder and those in it.
+pub(crate) fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    let mut folders = vec![folder.to_owned()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder)? {
+            let path = entry?.path();
+            if path.is_dir() {
+                folders.push(path);
+            } else {
+                files.push(path);
+            }
+        }
+    }
+    Ok(files)
 }

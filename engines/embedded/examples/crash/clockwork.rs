@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::{
     effects::{Doubts, Effects},
-    ledger::{Ledger, LedgerApiClient, by_number, planned},
+    ledger::{self, by_number, planned},
 };
 
 /// What an alarm does.
@@ -125,8 +125,7 @@ impl Clockwork {
         match &planned.deed {
             Deed::Fire { .. } | Deed::FailFirst => {}
             Deed::Tell { ledger } => {
-                let ledgers = self.ctx.namespace::<Ledger>();
-                let ledger = LedgerApiClient::new(ledgers.get_by_name(ledger));
+                let ledger = ledger::ledger(&self.ctx, ledger);
                 if let Err(error) = ledger.receive(planned.op).await {
                     return Err(Error::new(502, "not_received", error.to_string()));
                 }

@@ -1,10 +1,11 @@
-//! An object whose calls write several keys each, that have to agree; and what has to be true of it.
+//! An object whose calls write several keys each, and rows where it has SQL, that have to agree; and what has
+//! to be true of it.
 
 use std::collections::BTreeMap;
 
 use dokit_client::rpc;
-use dokit_object::{Context, DurableObject, Error, Result, Storage, durable_object};
-use dokit_storage::{Family, Key, ListOptions, Schema, TypedStorage};
+use dokit_object::{Context, DurableObject, Error, Result, Storage, Stub, durable_object};
+use dokit_storage::{Family, Key, ListOptions, Schema, TypedStorage, sql::Sql};
 use serde::{Deserialize, Serialize};
 
 use crate::effects::{Doubts, Effects};
@@ -62,31 +63,78 @@ pub(crate) struct Book {
     kept: BTreeMap<u64, ()>,
     pub(crate) sent: BTreeMap<u64, bool>,
     pub(crate) received: BTreeMap<u64, u64>,
+    rows: Option<Vec<(u64, u64)>>,
 }
 
-pub(crate) struct Ledger {
+/// One with SQL writes each line as a row too. Its name ends in `r`.
+pub(crate) struct Ledger<const ROWS: bool> {
     ctx: Context,
     storage: TypedStorage<Stored, Storage>,
+    rows: Option<Sql>,
     /// Beside the stored one, so that memory and disk can be compared.
     count: u64,
 }
 
 #[durable_object]
-impl DurableObject for Ledger {
+impl DurableObject for Ledger<false> {
+    const NAMESPACE: &'static str = "ledger";
+
     type Api = LedgerApiServer;
 
     async fn new(ctx: Context) -> Result<Self> {
+        Self::open(ctx, None).await
+    }
+}
+
+#[durable_object]
+impl DurableObject for Ledger<true> {
+    const NAMESPACE: &'static str = "row-ledger";
+    const SQL: bool = true;
+
+    type Api = LedgerApiServer;
+
+    async fn new(ctx: Context) -> Result<Self> {
+        let rows = ctx.sql()?;
+        rows.migrate(&[("lines", TABLE)])?;
+        Self::open(ctx, Some(rows)).await
+    }
+}
+
+const TABLE: &str = "CREATE TABLE lines (op INTEGER PRIMARY KEY, amount INTEGER NOT NULL)";
+
+/// The ledger of a name, from inside.
+pub(crate) fn ledger(ctx: &Context, name: &str) -> LedgerApiClient<Stub> {
+    let namespace = if has_rows(name) {
+        ctx.namespace::<Ledger<true>>()
+    } else {
+        ctx.namespace::<Ledger<false>>()
+    };
+    LedgerApiClient::new(namespace.get_by_name(name))
+}
+
+pub(crate) fn has_rows(name: &str) -> bool {
+    name.ends_with('r')
+}
+
+impl<const ROWS: bool> Ledger<ROWS> {
+    async fn open(ctx: Context, rows: Option<Sql>) -> Result<Self> {
         let storage = TypedStorage::new(ctx.storage());
         let count = storage.get(Stored::COUNT).await?.unwrap_or(0);
         Ok(Self {
             ctx,
             storage,
+            rows,
             count,
         })
     }
-}
 
-impl Ledger {
+    fn row(&self, op: u64, amount: u64) -> Result<()> {
+        if let Some(rows) = &self.rows {
+            rows.exec("INSERT INTO lines VALUES (?, ?)", (op, amount))?;
+        }
+        Ok(())
+    }
+
     /// Three keys, in three writes of one call.
     async fn line(&mut self, op: u64, amount: u64) -> Result<u64> {
         let place = self.count().await? + 1;
@@ -94,6 +142,7 @@ impl Ledger {
         let total = self.storage.get(Stored::TOTAL).await?.unwrap_or(0) + amount;
         let line = Line { amount, place };
         self.storage.put(Stored::LINES.key(op), &line).await?;
+        self.row(op, amount)?;
         self.storage.put(Stored::TOTAL, &total).await?;
         self.count = place;
         Ok(place)
@@ -121,7 +170,7 @@ pub(crate) fn planned() -> Error {
     Error::new(418, "planned", "planned failure")
 }
 
-impl LedgerApi for Ledger {
+impl<const ROWS: bool> LedgerApi for Ledger<ROWS> {
     async fn add(&mut self, op: u64, amount: u64) -> Result<u64> {
         self.line(op, amount).await
     }
@@ -150,6 +199,7 @@ impl LedgerApi for Ledger {
                 Ok::<_, Error>(place)
             })
             .await?;
+        self.row(op, amount)?;
         self.count = place;
         Ok(place)
     }
@@ -173,8 +223,7 @@ impl LedgerApi for Ledger {
             self.storage.put(Stored::SENT.key(op), &false).await?;
             self.ctx.commit().await?;
         }
-        let other = LedgerApiClient::new(self.ctx.namespace::<Self>().get_by_name(&to));
-        if let Err(error) = other.receive(op).await {
+        if let Err(error) = ledger(&self.ctx, &to).receive(op).await {
             return Err(Error::new(502, "not_received", error.to_string()));
         }
         Ok(self.storage.put(Stored::SENT.key(op), &true).await?)
@@ -208,6 +257,13 @@ impl LedgerApi for Ledger {
             kept: self.family(Stored::KEPT).await?,
             sent: self.family(Stored::SENT).await?,
             received: self.family(Stored::RECEIVED).await?,
+            rows: match &self.rows {
+                Some(rows) => Some(
+                    rows.exec("SELECT op, amount FROM lines ORDER BY op", ())?
+                        .to_vec()?,
+                ),
+                None => None,
+            },
         })
     }
 }
@@ -274,6 +330,16 @@ impl Model {
             return Err(format!(
                 "torn: the lines add up to {total}, not {}",
                 book.total
+            ));
+        }
+        let lines = book.lines.iter().map(|(op, line)| (*op, line.amount));
+        if let Some(rows) = &book.rows
+            && !lines.eq(rows.iter().copied())
+        {
+            let lines = book.lines.len();
+            return Err(format!(
+                "torn: {lines} lines are not the {} rows",
+                rows.len()
             ));
         }
         let mut places: Vec<u64> = book.lines.values().map(|line| line.place).collect();

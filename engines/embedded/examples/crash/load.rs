@@ -35,6 +35,7 @@ const LONGEST_ALARM_MILLIS: u64 = 120_000;
 #[derive(Clone, Debug)]
 pub(crate) struct Objects {
     ledgers: HttpNamespace,
+    row_ledgers: HttpNamespace,
     scratches: HttpNamespace,
     clockworks: HttpNamespace,
 }
@@ -42,14 +43,20 @@ pub(crate) struct Objects {
 impl Objects {
     pub(crate) fn at(base: &str) -> Result<Self, InvalidAddress> {
         Ok(Self {
-            ledgers: HttpNamespace::new(base, Ledger::NAMESPACE)?,
+            ledgers: HttpNamespace::new(base, Ledger::<false>::NAMESPACE)?,
+            row_ledgers: HttpNamespace::new(base, Ledger::<true>::NAMESPACE)?,
             scratches: HttpNamespace::new(base, Scratch::NAMESPACE)?,
             clockworks: HttpNamespace::new(base, Clockwork::NAMESPACE)?,
         })
     }
 
     pub(crate) fn ledger(&self, name: &str) -> LedgerApiClient<HttpStub> {
-        LedgerApiClient::new(self.ledgers.get_by_name(name)).with_retry(Retry::never())
+        let namespace = if ledger::has_rows(name) {
+            &self.row_ledgers
+        } else {
+            &self.ledgers
+        };
+        LedgerApiClient::new(namespace.get_by_name(name)).with_retry(Retry::never())
     }
 
     pub(crate) fn scratch(&self, name: &str) -> ScratchApiClient<HttpStub> {
@@ -253,7 +260,13 @@ impl Callers {
         } else {
             self.random.below(LEDGERS)
         };
-        format!("{}-{number}", self.load.generation)
+        self.ledger_name(number)
+    }
+
+    /// Every fourth has rows.
+    fn ledger_name(&self, number: u64) -> String {
+        let rows = if number % 4 == 3 { "r" } else { "" };
+        format!("{}-{number}{rows}", self.load.generation)
     }
 
     async fn call(&mut self) -> Result<(), Stopped> {
@@ -353,7 +366,7 @@ impl Callers {
 
     async fn send(&mut self, from: String) -> Result<(), Stopped> {
         let number = self.random.below(LEDGERS);
-        let to = format!("{}-{number}", self.load.generation);
+        let to = self.ledger_name(number);
         if from >= to {
             // Always upwards, so that no chain of calls comes back to where it began.
             return Ok(());

@@ -13,7 +13,7 @@ use std::{
     str,
 };
 
-use crate::random::Random;
+use crate::{check, random::Random};
 
 /// The least that a disk writes whole, in bytes.
 const SECTOR: usize = 512;
@@ -49,11 +49,9 @@ impl Power {
     /// Looks at the folder, before a process starts that writes its trace beside it.
     pub(crate) fn watch(data: &Path) -> io::Result<Self> {
         let mut files = BTreeMap::new();
-        for entry in fs::read_dir(data)? {
-            let path = entry?.path();
+        for path in check::files(data)? {
             // What processes share in memory is not on the disk.
-            let kept = !path.to_string_lossy().ends_with("-shm") && path.is_file();
-            if kept {
+            if !path.to_string_lossy().ends_with("-shm") {
                 let synced = fs::read(&path)?;
                 let pending = Vec::new();
                 files.insert(path, Contents { synced, pending });
@@ -100,9 +98,8 @@ impl Power {
         let mut lost = Lost::default();
         // All that was under way may be gone, or may have arrived, or some of each.
         let chance = [0, 50, 90, 100][usize::try_from(random.below(4)).expect("it is small")];
-        for entry in fs::read_dir(data)? {
-            let path = entry?.path();
-            if path.is_file() && !self.files.contains_key(&path) {
+        for path in check::files(data)? {
+            if !self.files.contains_key(&path) {
                 fs::remove_file(path)?;
             }
         }
@@ -175,7 +172,7 @@ impl Power {
             return Ok(());
         };
         let file = path.to_string_lossy();
-        if file.ends_with("-shm") || file.ends_with("lock") || path == data {
+        if file.ends_with("-shm") || file.ends_with("lock") || path.is_dir() {
             return Ok(());
         }
         let (_, result) = call

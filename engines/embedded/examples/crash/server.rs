@@ -77,7 +77,8 @@ pub(crate) async fn serve(orders: &Orders) -> Result<(), Box<dyn Error>> {
     }));
     let host = Host::builder()
         .data(&orders.data)
-        .object::<Ledger>()
+        .object::<Ledger<false>>()
+        .object::<Ledger<true>>()
         .object::<Scratch>()
         .object::<Clockwork>()
         .sleep_after(orders.sleep_after)
