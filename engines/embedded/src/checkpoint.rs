@@ -4,18 +4,29 @@
 //! which the log begins anew, needs that nothing is written meanwhile: then the writer does what is left,
 //! which is little.
 
-use std::sync::{
-    Condvar, Mutex, MutexGuard, PoisonError,
-    atomic::{AtomicBool, Ordering},
+use std::{
+    sync::{
+        Condvar, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
 };
 
 use rusqlite::Connection;
 
+use crate::database::BUSY;
+
 /// After how many bytes written the log is looked at.
 const EVERY: usize = 8 * 1024 * 1024;
 
-/// With how many pages the log has to begin anew.
+/// With how many pages the log has to begin anew, and with how many times that the writer has to see to it
+/// at once, however much is left.
 const LONG: u32 = 8192;
+const TOO_LONG: u32 = 4;
+
+/// How long the writer waits for those who read from the log right then. One who reads for long, such as a
+/// backup, is not waited for: the log goes on growing until later.
+const PATIENCE: Duration = Duration::from_millis(5);
 
 /// How many pages the writer may be asked to move, and how often that is tried to be reached.
 const NEAR: u32 = 256;
@@ -78,11 +89,12 @@ impl Log {
         self.asked.load(Ordering::Relaxed)
     }
 
-    /// Moves what is left, so that the next commit begins the log anew, unless somebody reads from it right
-    /// then.
+    /// Moves what is left, so that the next commit begins the log anew.
     pub(crate) fn finish(&self, writer: &Connection) {
         self.asked.store(false, Ordering::Relaxed);
-        let _ = Pass::run(writer);
+        let _ = writer.busy_timeout(PATIENCE);
+        let _ = Pass::run(writer, "RESTART");
+        let _ = writer.busy_timeout(BUSY);
     }
 
     /// Ends the thread.
@@ -110,12 +122,16 @@ impl Log {
 /// The thread.
 pub(crate) fn run(connection: &Connection, log: &Log) {
     while log.wait() {
-        let mut pass = Pass::run(connection);
+        let mut pass = Pass::run(connection, "PASSIVE");
         for _ in 1..PASSES {
             match pass {
-                Some(Pass { pages, left }) if pages >= log.long && left > NEAR => {
+                Some(Pass { pages, left })
+                    if pages >= log.long
+                        && pages < log.long.saturating_mul(TOO_LONG)
+                        && left > NEAR =>
+                {
                     // The writer has gone on, but not as far as the last time.
-                    pass = Pass::run(connection);
+                    pass = Pass::run(connection, "PASSIVE");
                 }
                 _ => break,
             }
@@ -136,9 +152,11 @@ struct Pass {
 }
 
 impl Pass {
-    /// Moves what can be moved while others read and write, and has it synced.
-    fn run(connection: &Connection) -> Option<Self> {
-        let found = connection.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+    /// Moves what can be moved beside those who read, and has it synced: `PASSIVE` while others may write,
+    /// `RESTART` so that the next to write begins the log anew.
+    fn run(connection: &Connection, mode: &'static str) -> Option<Self> {
+        let pragma = format!("PRAGMA wal_checkpoint({mode})");
+        let found = connection.query_row(&pragma, [], |row| {
             let (pages, moved): (i64, i64) = (row.get(1)?, row.get(2)?);
             Ok((pages, moved))
         });

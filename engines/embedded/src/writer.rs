@@ -29,8 +29,10 @@ use crate::{
     store::Lane,
 };
 
-/// How many commits one group takes at most, so that the first of them does not wait for ever.
+/// How many commits one group takes at most, and with how many bytes it takes no more, so that the first of
+/// them does not wait for ever.
 const GROUP: usize = 1024;
+const GROUP_BYTES: usize = 4 * 1024 * 1024;
 
 /// How many commits have to come one by one, and how quick the disk has to be each time, before a caller
 /// writes for itself.
@@ -93,6 +95,19 @@ struct Queue {
     stopped: bool,
     /// How many commits have come one by one.
     alone: u32,
+}
+
+impl Queue {
+    fn take_group(&mut self) -> Vec<Commit> {
+        let mut bytes = 0;
+        let group = self.commits.iter().take(GROUP).take_while(|commit| {
+            let fits = bytes < GROUP_BYTES;
+            bytes += commit.bytes;
+            fits
+        });
+        let commits = group.count();
+        self.commits.drain(..commits).collect()
+    }
 }
 
 /// The threads that write. They end when the writer is stopped.
@@ -261,8 +276,7 @@ impl Inner {
         loop {
             if !queue.writing && !queue.commits.is_empty() {
                 queue.writing = true;
-                let commits = queue.commits.len().min(GROUP);
-                return Some(queue.commits.drain(..commits).collect());
+                return Some(queue.take_group());
             }
             if queue.stopped && !queue.writing {
                 return None;
@@ -562,6 +576,22 @@ mod tests {
     }
 
     #[test]
+    fn a_group_is_bounded_by_its_commits_and_by_its_bytes() {
+        let lane = Arc::new(Lane::default());
+        let mut queue = Queue::default();
+        for number in 0..GROUP + 10 {
+            let mut commit = commit(&lane, "key");
+            if number < 3 {
+                commit.bytes = GROUP_BYTES / 2;
+                commit.on_its_way.store(commit.bytes, Ordering::Relaxed);
+            }
+            queue.commits.push_back(commit);
+        }
+        let groups = [(); 3].map(|()| queue.take_group().len());
+        assert_eq!(groups, [2, GROUP, 8]);
+    }
+
+    #[test]
     fn a_commit_that_the_writer_never_came_to_has_failed() {
         let lane = Arc::new(Lane::default());
         drop(commit(&lane, "in the queue"));
@@ -705,12 +735,24 @@ mod tests {
             let log = fs::read(folder.path().join("objects.sqlite-wal")).expect("it is there");
             log[12..16].to_owned()
         };
-        let mut number = send(&writer, &lane).expect("it is open");
-        assert!(block_on(lane.flight.durable(number)).is_ok());
-        let first = begun();
-        while begun() == first {
-            number = send(&writer, &lane).expect("it is open");
+        let write = || {
+            let number = send(&writer, &lane).expect("it is open");
             assert!(block_on(lane.flight.durable(number)).is_ok());
+        };
+        write();
+        let first = begun();
+        // Not while somebody reads from it; and nobody waits for that.
+        let reader = Connection::open(folder.path().join("objects.sqlite")).expect("it is there");
+        reader
+            .execute_batch("BEGIN; SELECT * FROM entries")
+            .expect("it can be read");
+        for _ in 0..200 {
+            write();
+        }
+        assert_eq!(begun(), first);
+        reader.execute_batch("COMMIT").expect("it reads");
+        while begun() == first {
+            write();
         }
         writer.stop();
         writing.join();
