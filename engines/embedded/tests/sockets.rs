@@ -33,6 +33,9 @@ use tokio_tungstenite::tungstenite::{
 /// What lets a `wait` go on.
 static GATE: Semaphore = Semaphore::const_new(0);
 
+/// Says that a `write` has run.
+static WRITTEN: Semaphore = Semaphore::const_new(0);
+
 #[rpc]
 trait ChatApi {
     /// Sends a text of this length to all, and says to how many.
@@ -67,7 +70,9 @@ impl DurableObject for Chat {
                 let mut batch = Batch::new();
                 batch.put("key", "1");
                 self.ctx.storage().commit(batch).await?;
-                socket.send("written")
+                socket.send("written")?;
+                WRITTEN.add_permits(1);
+                Ok(())
             }
             Some("wait") => {
                 self.wait().await?;
@@ -330,6 +335,8 @@ fn what_may_tell_of_a_write_waits_for_the_disk() {
     writer.send("write");
     // Read only once that is handled, whose answer waits for the disk: so it comes before this one.
     writer.send("ping");
+    let written = server.runtime.block_on(WRITTEN.acquire());
+    written.unwrap().forget();
     reader.send("after");
     reader.send("ping");
     // Another object answers, and nothing else has come.
