@@ -20,8 +20,9 @@ use crate::{
     scratch::{self, Filling, Scratch, ScratchApiClient},
 };
 
-/// Callers beside each other. Each has a scratch object of its own.
-const CALLERS: usize = 24;
+/// How many callers there may be beside each other: with one, two or a few the engine goes other ways than
+/// with many. Each has a scratch object of its own.
+const CALLERS: [usize; 6] = [1, 2, 4, 24, 24, 24];
 
 /// Those of which every caller has much to do with.
 const HOT_LEDGERS: u64 = 4;
@@ -200,7 +201,7 @@ impl World {
 /// Runs callers until the server ends.
 pub(crate) async fn run(world: &Arc<World>, objects: &Objects, load: &Load, random: &mut Random) {
     world.ending.store(false, Ordering::SeqCst);
-    let callers: Vec<_> = (0..CALLERS)
+    let callers: Vec<_> = (0..CALLERS[random.index(CALLERS.len())])
         .map(|number| {
             let caller = Callers {
                 world: Arc::clone(world),

@@ -29,6 +29,11 @@ impl Random {
         self.next() % bound
     }
 
+    /// A place in a list of this length.
+    pub(crate) fn index(&mut self, length: usize) -> usize {
+        usize::try_from(self.below(length as u64)).expect("it is below a usize")
+    }
+
     /// True this many times in a hundred.
     pub(crate) fn percent(&mut self, times: u64) -> bool {
         self.below(100) < times
