@@ -5,4 +5,5 @@
 
 mod counter;
 mod order_processing;
+mod rate_limiter;
 mod support;

@@ -116,7 +116,7 @@ impl Server {
         for line in lines {
             let curl = Curl::parse(line);
             let answer = self.send(&curl.verb, &curl.path, &curl.headers, curl.body);
-            let said = curl.said.split(' ').next().unwrap_or_default();
+            let said = curl.said.split([' ', ',']).next().unwrap_or_default();
             if let Ok(value) = serde_json::from_str::<Value>(curl.said) {
                 let answered = serde_json::from_str(&answer.body).ok();
                 assert_eq!((answer.status, answered), (200, Some(value)), "{line}");
