@@ -215,11 +215,11 @@ impl PreferencesApi for Preferences {
     }
 }
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(not(any(test, target_arch = "wasm32")))]
 #[path = "support/serve.rs"]
 mod serve;
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(not(any(test, target_arch = "wasm32")))]
 fn main() -> std::process::ExitCode {
     let host = dokit::Host::builder().object::<Preferences>();
     serve::main("preferences", host, include_str!("preferences.rs"))

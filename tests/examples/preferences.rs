@@ -1,7 +1,7 @@
 //! The preferences as a process, over HTTP; and transfers against a model, by the test kit.
 
 #[path = "../../examples/preferences.rs"]
-#[expect(dead_code, unreachable_pub, reason = "the example, without its main")]
+#[expect(unreachable_pub, reason = "the example, without its main")]
 mod example;
 
 use std::collections::BTreeMap;
