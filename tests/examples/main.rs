@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's way to fail is to panic")]
 
 mod browser;
+mod cart;
 mod chat_room;
 mod counter;
 mod order_processing;
