@@ -14,7 +14,7 @@
 
 use dokit::{
     Alarm, Context, DurableObject, Result,
-    alarms::{Alarms, Due, Failure, Repeat, Retries, format_duration},
+    alarms::{Alarms, Dead, Due, Failure, Repeat, Retries, Scheduled, format_duration},
     durable_object,
     object::Storage,
     rpc,
@@ -33,37 +33,53 @@ const KEPT: u64 = 100;
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum Task {
     /// Money comes in.
-    Deposit { cents: u64 },
+    Deposit {
+        /// How much.
+        cents: u64,
+    },
     /// Money goes out, if there is enough.
-    Pay { cents: u64, to: String },
+    Pay {
+        /// How much.
+        cents: u64,
+        /// For whom.
+        to: String,
+    },
 }
 
 /// A job that waits.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Job {
+    /// Its id.
     pub id: String,
     /// When it runs, or is tried again, in milliseconds since 1970.
     pub at: Timestamp,
     /// The time between two runs of one that recurs.
     pub every: Option<String>,
+    /// What it is for.
     pub task: Task,
-    /// How often it has failed so far, and what it said last.
+    /// How often this run has failed so far.
     pub failed: u32,
+    /// Why, the last time.
     pub error: Option<String>,
 }
 
 /// A job that has been given up.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FailedJob {
+    /// Its id.
     pub id: String,
+    /// What it is for.
     pub task: Task,
+    /// How often it was tried.
     pub tries: u32,
+    /// Why it failed, the last time.
     pub error: String,
 }
 
 /// The account: what is in it, and what was done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Account {
+    /// How much there is.
     pub cents: u64,
     /// The last 100 jobs that were done, oldest first.
     pub done: Vec<Done>,
@@ -72,10 +88,13 @@ pub struct Account {
 /// A job that was done.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Done {
+    /// Its id.
     pub id: String,
+    /// What it was for.
     pub task: Task,
-    /// When it was to run, and when it did.
+    /// When it was to run.
     pub planned: Timestamp,
+    /// When it ran.
     pub at: Timestamp,
     /// Which try it was, from 1.
     pub attempt: u32,
@@ -143,9 +162,7 @@ async fn process(store: &mut impl Store, now: Timestamp, due: Due<Task>) -> Resu
         Task::Deposit { cents: more } => cents.checked_add(*more),
         Task::Pay { cents: less, .. } => cents.checked_sub(*less),
     };
-    let Some(left) = left else {
-        return Err(format!("there are {cents} cents: {:?} cannot be done", due.action).into());
-    };
+    let left = left.ok_or_else(|| format!("there are {cents} cents"))?;
     account.put(AccountSchema::CENTS, &left).await?;
 
     let number = account.get(AccountSchema::LAST).await?.unwrap_or(0) + 1;
@@ -184,7 +201,7 @@ impl ScheduledJobsApi for ScheduledJobs {
 
     async fn list_jobs(&self) -> Result<Vec<Job>> {
         let jobs = JOBS.list(self.storage.store()).await?;
-        let job = |job: dokit::alarms::Scheduled<Task>| {
+        let job = |job: Scheduled<Task>| {
             Ok(Job {
                 id: job.id().to_owned(),
                 at: job.at(),
@@ -202,7 +219,7 @@ impl ScheduledJobsApi for ScheduledJobs {
 
     async fn failed_jobs(&self) -> Result<Vec<FailedJob>> {
         let dead = JOBS.dead(self.storage.store()).await?;
-        let job = |job: dokit::alarms::Dead<Task>| {
+        let job = |job: Dead<Task>| {
             Ok(FailedJob {
                 id: job.id().to_owned(),
                 task: job.action()?,

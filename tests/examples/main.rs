@@ -8,5 +8,6 @@ mod chat_room;
 mod counter;
 mod order_processing;
 mod rate_limiter;
+mod scheduled_jobs;
 mod socket;
 mod support;
