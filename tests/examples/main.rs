@@ -7,6 +7,7 @@ mod browser;
 mod chat_room;
 mod counter;
 mod order_processing;
+mod preferences;
 mod rate_limiter;
 mod scheduled_jobs;
 mod socket;
