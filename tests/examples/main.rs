@@ -10,5 +10,6 @@ mod order_processing;
 mod preferences;
 mod rate_limiter;
 mod scheduled_jobs;
+mod session;
 mod socket;
 mod support;
