@@ -1,5 +1,7 @@
 //! The objects of the other examples, unchanged, on Cloudflare.
 
+#[path = "../../cart.rs"]
+mod cart;
 #[path = "../../counter.rs"]
 mod counter;
 #[path = "../../order_processing.rs"]
@@ -8,13 +10,26 @@ mod order_processing;
 mod preferences;
 #[path = "../../rate_limiter.rs"]
 mod rate_limiter;
+#[path = "../../scheduled_jobs.rs"]
+mod scheduled_jobs;
 #[path = "../../session.rs"]
 mod session;
 
+use cart::{Cart, Shop};
 use counter::Counter;
 use order_processing::Order;
 use preferences::Preferences;
 use rate_limiter::RateLimiter;
+use scheduled_jobs::ScheduledJobs;
 use session::Session;
 
-dokit_cloudflare::export!(Counter, Order, Preferences, RateLimiter, Session);
+dokit_cloudflare::export!(
+    Cart,
+    Counter,
+    Order,
+    Preferences,
+    RateLimiter,
+    ScheduledJobs,
+    Session,
+    Shop,
+);
