@@ -6,6 +6,7 @@
 mod browser;
 mod chat_room;
 mod counter;
+mod document;
 mod order_processing;
 mod preferences;
 mod rate_limiter;
