@@ -7,6 +7,7 @@ mod browser;
 mod cart;
 mod chat_room;
 mod counter;
+mod document;
 mod order_processing;
 mod preferences;
 mod rate_limiter;

@@ -2,7 +2,7 @@
 
 use std::{
     io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
+    net::{SocketAddr, TcpStream},
     path::Path,
     process::{Child, Command, Stdio},
     thread,
@@ -38,19 +38,18 @@ impl Workerd {
 
     /// `kill -9`, and another process on the same data.
     pub(crate) fn crash(&mut self) {
-        self.crash_into(self.worker);
+        self.kill();
+        (self.process, self.port) = start(self.worker, self.data.path());
     }
 
-    /// `kill -9`, and a process that serves another worker on the same data.
-    pub(crate) fn crash_into(&mut self, worker: &'static str) {
-        self.kill();
-        self.worker = worker;
-        (self.process, self.port) = start(worker, self.data.path());
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
     }
 
     /// The status and the body that a request is answered with.
     pub(crate) fn send(&self, verb: &str, path: &str, body: &str) -> (u16, String) {
-        let mut stream = TcpStream::connect(("127.0.0.1", self.port)).unwrap();
+        let mut stream = TcpStream::connect(self.address()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
         let length = body.len();
         let request = format!(
