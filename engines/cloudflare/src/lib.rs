@@ -3,6 +3,8 @@
 mod binding;
 #[cfg(target_arch = "wasm32")]
 mod clock;
+#[cfg(not(target_arch = "wasm32"))]
+mod configuration;
 mod export;
 #[cfg(target_arch = "wasm32")]
 mod gateway;
@@ -18,5 +20,7 @@ mod router;
 mod store;
 
 pub use binding::binding_name;
+#[cfg(not(target_arch = "wasm32"))]
+pub use configuration::{Configuration, ConfigurationError};
 #[doc(hidden)]
 pub use export::__private;
