@@ -13,8 +13,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use dokit_object::{InvalidNamespace, ObjectType};
-
 use self::{
     history::{History, Migration},
     workerd::Local,
@@ -62,16 +60,16 @@ const WRANGLER: &str = "wrangler.jsonc";
 /// Source of the rules: <https://developers.cloudflare.com/durable-objects/reference/durable-object-class-migrations-legacy/>.
 #[derive(Debug)]
 pub struct Configuration {
-    package: &'static str,
+    package: String,
     folder: PathBuf,
-    exported: Vec<(&'static str, Result<ObjectType, InvalidNamespace>)>,
+    classes: Vec<Class>,
 }
 
 /// An exported class.
 #[derive(Clone, Debug)]
 struct Class {
-    name: &'static str,
-    namespace: &'static str,
+    name: String,
+    namespace: String,
     binding: String,
 }
 
@@ -85,17 +83,32 @@ struct Said {
 }
 
 impl Configuration {
-    #[doc(hidden)]
+    /// That of a crate whose classes are not those of [`export!`](crate::export), but written with the `worker` crate:
+    /// each with the name that leads to its binding ([`binding_name`](crate::binding_name)). `package` is the
+    /// name that a Worker without a `wrangler.jsonc` gets, `folder` is where the files are.
+    ///
+    /// ```
+    /// let configuration = dokit_cloudflare::Configuration::new(
+    ///     env!("CARGO_PKG_NAME"),
+    ///     env!("CARGO_MANIFEST_DIR"),
+    ///     [("Counter", "counter"), ("ChatRoom", "chat-room")],
+    /// );
+    /// ```
     #[must_use]
-    pub fn new(
-        package: &'static str,
-        folder: &str,
-        exported: Vec<(&'static str, Result<ObjectType, InvalidNamespace>)>,
+    pub fn new<'a>(
+        package: &str,
+        folder: impl Into<PathBuf>,
+        classes: impl IntoIterator<Item = (&'a str, &'a str)>,
     ) -> Self {
+        let classes = classes.into_iter().map(|(name, namespace)| Class {
+            name: name.to_owned(),
+            namespace: namespace.to_owned(),
+            binding: binding_name(namespace),
+        });
         Self {
-            package,
+            package: package.to_owned(),
             folder: folder.into(),
-            exported,
+            classes: classes.collect(),
         }
     }
 
@@ -125,17 +138,17 @@ impl Configuration {
             return Err(disagrees(HISTORY, "is not there"));
         };
         let known = history.classes()?;
-        for class in &classes {
-            if !known.contains(class.name) {
+        for class in classes {
+            if !known.contains(&class.name) {
                 let how = format!("does not know class {}", class.name);
                 return Err(disagrees(HISTORY, how));
             }
         }
-        explained(known, &classes)?;
+        explained(known, classes)?;
         let Some(wrangler) = wrangler else {
             return Err(disagrees(WRANGLER, "is not there"));
         };
-        match wrangler.edits(&classes, &history)?.into_iter().next() {
+        match wrangler.edits(classes, &history)?.into_iter().next() {
             Some(edit) => Err(disagrees(WRANGLER, edit.why)),
             None => Ok(history),
         }
@@ -153,27 +166,27 @@ impl Configuration {
         };
         // Before anything is written: what has been deployed has to be what is recorded.
         if let Some(wrangler) = &wrangler {
-            wrangler.edits(&classes, &history)?;
+            wrangler.edits(classes, &history)?;
         }
         let before = history.clone();
         let mut done = Vec::new();
 
-        let migration = history.next(said, &classes)?;
+        let migration = history.next(said, classes)?;
         if !migration.is_empty() {
             done.push(format!("{HISTORY}: {}", migration.summary()));
             history.append(migration);
         }
-        explained(history.classes()?, &classes)?;
+        explained(history.classes()?, classes)?;
         done.extend(history.confirm(said));
 
         let (text, mended) = match wrangler {
             Some(wrangler) => {
-                let edits = wrangler.edits(&classes, &history)?;
+                let edits = wrangler.edits(classes, &history)?;
                 let why: Vec<_> = edits.iter().map(|edit| edit.why.clone()).collect();
                 (wrangler.edited(edits), why)
             }
             None => (
-                wrangler::new_file(self.package, &classes, &history),
+                wrangler::new_file(&self.package, classes, &history),
                 vec!["was not there".to_owned()],
             ),
         };
@@ -193,30 +206,21 @@ impl Configuration {
         if let Some(wrangler) = self.wrangler()? {
             local.fill(&self.folder, wrangler.settings()?);
         }
-        local.render(&classes)
+        local.render(classes)
     }
 
-    fn classes(&self) -> Result<Vec<Class>, ConfigurationError> {
-        let mut classes: Vec<Class> = Vec::new();
-        for (name, object) in &self.exported {
-            let object = object.as_ref().map_err(|error| {
-                let (class, source) = ((*name).to_owned(), error.clone());
-                ConfigurationError::Namespace { class, source }
-            })?;
-            let binding = binding_name(object.namespace());
-            if let Some(other) = classes.iter().find(|other| other.binding == binding) {
+    /// The classes, each with a namespace of its own.
+    fn classes(&self) -> Result<&[Class], ConfigurationError> {
+        for (index, class) in self.classes.iter().enumerate() {
+            let mut before = self.classes[..index].iter();
+            if let Some(other) = before.find(|other| other.binding == class.binding) {
                 return Err(ConfigurationError::SameBinding {
-                    classes: [other.name.to_owned(), (*name).to_owned()],
-                    binding,
+                    classes: [other.name.clone(), class.name.clone()],
+                    binding: class.binding.clone(),
                 });
             }
-            classes.push(Class {
-                name,
-                namespace: object.namespace(),
-                binding,
-            });
         }
-        Ok(classes)
+        Ok(&self.classes)
     }
 
     fn history(&self) -> Result<Option<History>, ConfigurationError> {
@@ -252,7 +256,7 @@ impl Configuration {
 
 /// Refuses to guess what became of a class that is no longer exported.
 fn explained(known: BTreeSet<String>, classes: &[Class]) -> Result<(), ConfigurationError> {
-    let gone = |class: &String| !classes.iter().any(|exported| exported.name == class);
+    let gone = |class: &String| !classes.iter().any(|exported| exported.name == *class);
     match known.into_iter().find(gone) {
         Some(class) => Err(ConfigurationError::Unexplained { class }),
         None => Ok(()),

@@ -75,14 +75,18 @@ macro_rules! export {
             ),
         );)+
 
+        const _: () = {
+            $(let _ = $crate::__private::ObjectType::of::<$object>;)+
+        };
+
         /// The Worker's configuration, as these types want it.
         pub fn configuration() -> $crate::Configuration {
             $crate::Configuration::new(
                 ::core::env!("CARGO_PKG_NAME"),
                 ::core::env!("CARGO_MANIFEST_DIR"),
-                ::std::vec![$((
+                [$((
                     ::core::stringify!($object),
-                    $crate::__private::ObjectType::of::<$object>(),
+                    <$object as $crate::__private::DurableObject>::NAMESPACE,
                 )),+],
             )
         }

@@ -1,7 +1,5 @@
 use std::{io, path::PathBuf};
 
-use dokit_object::InvalidNamespace;
-
 /// Why a configuration is not that of the code, or could not be made so.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -69,14 +67,6 @@ pub enum ConfigurationError {
     OtherFile {
         /// Its name.
         name: &'static str,
-    },
-    /// A namespace that could not stand in an address.
-    #[error("class {class} cannot be addressed")]
-    Namespace {
-        /// The class.
-        class: String,
-        /// What is wrong with its namespace.
-        source: InvalidNamespace,
     },
     /// Two exported classes have one namespace.
     #[error("classes {} and {} would both be bound as {binding}", classes[0], classes[1])]

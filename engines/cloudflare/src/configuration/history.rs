@@ -203,8 +203,8 @@ impl History {
         let mut classes = known.iter().map(|class| (class.clone(), true)).collect();
         next.apply(&mut classes)?;
         known = classes.into_keys().collect();
-        let new = exported.iter().filter(|class| !known.contains(class.name));
-        next.new_sqlite_classes = new.map(|class| class.name.to_owned()).collect();
+        let new = exported.iter().filter(|class| !known.contains(&class.name));
+        next.new_sqlite_classes = new.map(|class| class.name.clone()).collect();
         Ok(next)
     }
 

@@ -79,7 +79,7 @@ const objects :Workerd.Worker = (
             flags.join(", ")
         );
         for class in classes {
-            let (name, key) = (quoted(class.name), quoted(class.namespace));
+            let (name, key) = (quoted(&class.name), quoted(&class.namespace));
             let _ = writeln!(
                 text,
                 "    (className = {name}, uniqueKey = {key}, enableSql = true),"
@@ -87,7 +87,7 @@ const objects :Workerd.Worker = (
         }
         text += "  ],\n  bindings = [\n";
         for class in classes {
-            let (binding, name) = (quoted(&class.binding), quoted(class.name));
+            let (binding, name) = (quoted(&class.binding), quoted(&class.name));
             let _ = writeln!(
                 text,
                 "    (name = {binding}, durableObjectNamespace = {name}),"

@@ -52,7 +52,7 @@ impl Binding {
     fn of(class: &Class) -> String {
         jsonc::line(&Self {
             name: class.binding.clone(),
-            class_name: class.name.to_owned(),
+            class_name: class.name.clone(),
             script_name: None,
         })
     }
@@ -200,20 +200,20 @@ impl Wrangler {
                 script_name,
             } = &binding;
             let ours = classes.iter().find(|class| class.binding == *name);
-            let right = ours.is_none_or(|class| class.name == class_name && script_name.is_none());
-            let exported = classes.iter().any(|class| class.name == class_name);
+            let right = ours.is_none_or(|class| class.name == *class_name && script_name.is_none());
+            let exported = classes.iter().any(|class| class.name == *class_name);
             if !right || (script_name.is_none() && !exported) {
                 let leads = script_name
                     .as_deref()
                     .map_or_else(String::new, |script| format!(" of {script}"));
                 why.get_or_insert(format!("binds {name} to class {class_name}{leads}{scope}"));
             } else if let Some(class) = ours {
-                bound.push(class.name);
+                bound.push(&class.name);
             } else {
                 kept.push(text.get().to_owned());
             }
         }
-        if let Some(class) = classes.iter().find(|class| !bound.contains(&class.name)) {
+        if let Some(class) = classes.iter().find(|class| !bound.contains(&&class.name)) {
             let Class { name, binding, .. } = class;
             why.get_or_insert(format!("does not bind {binding} to class {name}{scope}"));
         }
