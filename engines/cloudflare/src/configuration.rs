@@ -29,16 +29,19 @@ const WRANGLER: &str = "wrangler.jsonc";
 /// it exported before.
 ///
 /// [`export!`](crate::export) defines `pub fn configuration() -> Configuration` beside the types, on every
-/// target but wasm. The crate's program `src/bin/config.rs` is then one line, for which the crate has to be a
-/// `"rlib"` too:
+/// target but wasm. A program of the crate, `src/config.rs`, carries out [its command line](Self::run):
 ///
 /// ```ignore
+/// // Not imported: a library that can be is compiled without link-time optimization.
+/// #[path = "lib.rs"]
+/// mod worker;
+///
 /// fn main() -> std::process::ExitCode {
-///     my_worker::configuration().run()
+///     worker::configuration().run()
 /// }
 /// ```
 ///
-/// and its test another: `configuration().check().unwrap()`.
+/// and a test finds what disagrees: `configuration().check().unwrap()`.
 ///
 /// # The two files
 ///
