@@ -159,11 +159,11 @@ fn parameter<'q>(query: &'q str, name: &str) -> Option<&'q str> {
     pairs.find_map(|(key, value)| (key == name).then_some(value))
 }
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(not(any(test, target_arch = "wasm32")))]
 #[path = "support/serve.rs"]
 mod serve;
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(not(any(test, target_arch = "wasm32")))]
 fn main() -> std::process::ExitCode {
     let host = dokit::Host::builder().object::<RateLimiter>();
     serve::main("rate_limiter", host, include_str!("rate_limiter.rs"))

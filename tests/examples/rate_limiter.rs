@@ -1,7 +1,7 @@
 //! The rate limiter as a process, over HTTP; and its window, by the test kit's clock.
 
 #[path = "../../examples/rate_limiter.rs"]
-#[expect(dead_code, unreachable_pub, reason = "the example, without its main")]
+#[expect(unreachable_pub, reason = "the example, without its main")]
 mod example;
 
 use crate::support::{Server, awake_and_asleep};
