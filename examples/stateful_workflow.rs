@@ -551,11 +551,11 @@ async fn work(step: &str, data: &Value) -> Result<Value, String> {
     }
 }
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(not(any(test, target_arch = "wasm32")))]
 #[path = "support/serve.rs"]
 mod serve;
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(not(any(test, target_arch = "wasm32")))]
 fn main() -> std::process::ExitCode {
     let host = dokit::Host::builder()
         .object::<StatefulWorkflow>()

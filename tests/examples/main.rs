@@ -3,6 +3,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's way to fail is to panic")]
 
+mod analytics;
 mod browser;
 mod cart;
 mod chat_room;
