@@ -1,7 +1,7 @@
 //! The workflow as a process, over HTTP; and what takes its time, by the test kit's clock.
 
 #[path = "../../examples/stateful_workflow.rs"]
-#[expect(dead_code, unreachable_pub, reason = "the example, without its main")]
+#[expect(unreachable_pub, reason = "the example, without its main")]
 mod example;
 
 use std::thread;
