@@ -20,6 +20,7 @@ fn pages() -> Vec<PathBuf> {
         "object",
         "engines/embedded",
         "engines/cloudflare",
+        "cli",
         "benches",
         "fuzz",
     ];

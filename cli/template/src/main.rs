@@ -1,0 +1,21 @@
+//! Serves the counters over HTTP, on the address that is given, or on 127.0.0.1:8787.
+
+use dokit::Host;
+use my_objects::Counter;
+
+#[tokio::main]
+async fn main() -> Result<(), Box<dyn std::error::Error>> {
+    // What callers do not get to see, such as the cause of an internal error.
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .init();
+    let address = std::env::args().nth(1);
+    let address = address.as_deref().unwrap_or("127.0.0.1:8787");
+    let host = Host::builder().data("data").object::<Counter>().start()?;
+    let listener = host.listen(address).await?;
+    let address = listener.address();
+    println!("listening on http://{address}; try");
+    println!("curl -d '[5]' http://{address}/counter/global/increment");
+    listener.run().await;
+    Ok(())
+}
