@@ -8,7 +8,7 @@
 
 use std::sync::{Arc, MutexGuard};
 
-use dokit_storage::{AlarmChange, Batch, Store, Timestamp};
+use dokit_storage::{AlarmChange, Batch, Store, Timestamp, sql::SqlError};
 
 use crate::{
     error::DatabaseError,
@@ -49,7 +49,7 @@ impl OwnStore {
         } else {
             self.own.runtime.spawn_blocking(move || {
                 let commit = || store.own.calls.commit();
-                let committed = store.own.metrics.commit(done, |_| false, commit);
+                let committed = store.own.metrics.commit(done, is_of_the_disk, commit);
                 store.finish(done, committed.map_err(|error| DatabaseError::of(&error)));
             });
         }
@@ -94,7 +94,7 @@ impl OwnStore {
             None => calls.commit(),
         };
         let metrics = Arc::clone(&self.own.metrics);
-        let counted = move || metrics.commit(done, |_| false, commit);
+        let counted = move || metrics.commit(done, is_of_the_disk, commit);
         let committed = self.own.runtime.spawn_blocking(counted).await;
         match committed {
             Ok(committed) => committed.map_err(|error| DatabaseError::of(&error))?,
@@ -171,4 +171,9 @@ fn earliest(hint: Option<Timestamp>, alarm: Option<Timestamp>) -> Option<Timesta
         (Some(hint), Some(alarm)) => Some(hint.min(alarm)),
         (one, None) | (None, one) => one,
     }
+}
+
+/// What was wrong with a statement its call was told when it ran.
+fn is_of_the_disk(error: &SqlError) -> bool {
+    matches!(error, SqlError::Engine { .. })
 }
