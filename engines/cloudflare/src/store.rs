@@ -2,13 +2,14 @@ use std::{cell::Cell, fmt, rc::Rc};
 
 use dokit_storage::{AlarmChange, Batch, Error, KeyRange, Result, Store, Timestamp};
 use worker::{
-    js_sys::{Array, Date, JSON, Map, Object, Promise, Reflect},
+    js_sys::{Array, Date, Map, Object, Promise, Reflect},
     wasm_bindgen::{JsCast, JsValue, prelude::Closure},
     worker_sys::{DurableObjectStorage, DurableObjectTransaction},
 };
 
 use crate::{
     clock::millis,
+    json_text::json_text,
     platform::{PlatformError, settled},
 };
 
@@ -70,7 +71,7 @@ impl ObjectStore {
         self.ringing.take().is_some()
     }
 
-    async fn read_list(&self, range: &KeyRange) -> Result<Vec<(String, String)>, JsValue> {
+    async fn read_list(&self, range: &KeyRange) -> Result<Vec<(String, JsValue)>, JsValue> {
         let options = Object::new();
         let set = |name: &str, value: JsValue| Reflect::set(&options, &name.into(), &value);
         set("start", range.start.as_str().into())?;
@@ -89,7 +90,7 @@ impl ObjectStore {
         for entry in found.entries() {
             let entry: Array = entry?.unchecked_into();
             let key = entry.get(0).as_string().unwrap_or_default();
-            entries.push((key, json_text(&entry.get(1))?));
+            entries.push((key, entry.get(1)));
         }
         Ok(entries)
     }
@@ -180,7 +181,7 @@ impl Store for ObjectStore {
         let read = async {
             let value = settled(self.platform.get(key)).await?;
             (!value.is_undefined())
-                .then(|| json_text(&value))
+                .then(|| json_text(key, &value))
                 .transpose()
         };
         read.await.map_err(|thrown| failed("read", thrown))
@@ -191,8 +192,15 @@ impl Store for ObjectStore {
         if range.is_empty() || range.limit == Some(0) {
             return Ok(Vec::new());
         }
-        let read = self.read_list(range).await;
-        read.map_err(|thrown| failed("list", thrown))
+        let read = async {
+            let entries = self.read_list(range).await?.into_iter();
+            let texts = entries.map(|(key, value)| {
+                let text = json_text(&key, &value)?;
+                Ok((key, text))
+            });
+            texts.collect::<Result<Vec<_>, JsValue>>()
+        };
+        read.await.map_err(|thrown| failed("list", thrown))
     }
 
     async fn alarm(&self) -> Result<Option<Timestamp>> {
@@ -219,14 +227,6 @@ impl Store for ObjectStore {
 impl fmt::Debug for ObjectStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ObjectStore").finish_non_exhaustive()
-    }
-}
-
-/// The JSON text of a stored value. One that is no JSON text was written by somebody else's program.
-fn json_text(value: &JsValue) -> Result<String, JsValue> {
-    match value.as_string() {
-        Some(text) if JSON::parse(&text).is_ok() => Ok(text),
-        _ => JSON::stringify(value).map(String::from),
     }
 }
 

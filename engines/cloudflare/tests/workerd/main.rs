@@ -6,3 +6,4 @@
 mod process;
 mod script;
 mod toolkit;
+mod typescript;
