@@ -270,11 +270,11 @@ fn checked<'a>(what: &str, text: &'a str, longest: usize) -> Result<&'a str> {
     Ok(text)
 }
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(not(any(test, target_arch = "wasm32")))]
 #[path = "support/serve.rs"]
 mod serve;
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(not(any(test, target_arch = "wasm32")))]
 fn main() -> std::process::ExitCode {
     let host = dokit::Host::builder().object::<ChatRoom>();
     serve::main("chat_room", host, include_str!("chat_room.rs"))

@@ -2,13 +2,14 @@ use std::{cell::Cell, fmt, rc::Rc};
 
 use dokit_storage::{AlarmChange, Batch, Error, KeyRange, Result, Store, Timestamp};
 use worker::{
-    js_sys::{Array, Date, JSON, Map, Object, Promise, Reflect},
+    js_sys::{Array, Date, Map, Object, Promise, Reflect},
     wasm_bindgen::{JsCast, JsValue, prelude::Closure},
     worker_sys::{DurableObjectStorage, DurableObjectTransaction},
 };
 
 use crate::{
     clock::millis,
+    json_text::json_text,
     platform::{PlatformError, settled},
 };
 
@@ -18,14 +19,38 @@ const KEYS: usize = 128;
 /// The most entries that a list can be limited to: the platform reads 31 bits.
 const LONGEST_LIST: u32 = i32::MAX.unsigned_abs();
 
-/// One object's storage on the platform. Values are JSON text, as JavaScript strings.
+/// The storage of one Durable Object: the toolkit crates' [`Store`] over the platform's. Clones are the
+/// same storage.
+///
+/// Values are JSON text, as JavaScript strings. A value that a JavaScript program stored is read as its
+/// JSON: a number, an array, an object, `null`; of a string one that is no JSON text itself.
 #[derive(Clone)]
-pub(crate) struct ObjectStore {
+pub struct ObjectStore {
     platform: Rc<DurableObjectStorage>,
     ringing: Rc<Cell<Option<Timestamp>>>,
 }
 
 impl ObjectStore {
+    /// The storage of a Durable Object that is written by the `worker` crate alone: give it what the
+    /// object is constructed with, and get that back. (The crate lends nobody its inside.)
+    ///
+    /// Once a write has returned, the next reads see it, and the platform holds what leaves the object
+    /// until the write is on disk. Each commit is one transaction of the platform's.
+    ///
+    /// ```ignore
+    /// fn new(state: State, _env: Env) -> Self {
+    ///     let (store, _state) = ObjectStore::of(state);
+    ///     Self { storage: TypedStorage::new(store) }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn of(state: worker::State) -> (Self, worker::State) {
+        let raw = state._inner();
+        // A getter that cannot throw; without a storage the first use of it fails.
+        let storage = raw.storage().unwrap_or_else(JsCast::unchecked_into);
+        (Self::new(storage), raw.into())
+    }
+
     pub(crate) fn new(platform: DurableObjectStorage) -> Self {
         Self {
             platform: Rc::new(platform),
@@ -46,7 +71,7 @@ impl ObjectStore {
         self.ringing.take().is_some()
     }
 
-    async fn read_list(&self, range: &KeyRange) -> Result<Vec<(String, String)>, JsValue> {
+    async fn read_list(&self, range: &KeyRange) -> Result<Vec<(String, JsValue)>, JsValue> {
         let options = Object::new();
         let set = |name: &str, value: JsValue| Reflect::set(&options, &name.into(), &value);
         set("start", range.start.as_str().into())?;
@@ -65,7 +90,7 @@ impl ObjectStore {
         for entry in found.entries() {
             let entry: Array = entry?.unchecked_into();
             let key = entry.get(0).as_string().unwrap_or_default();
-            entries.push((key, json_text(&entry.get(1))?));
+            entries.push((key, entry.get(1)));
         }
         Ok(entries)
     }
@@ -156,7 +181,7 @@ impl Store for ObjectStore {
         let read = async {
             let value = settled(self.platform.get(key)).await?;
             (!value.is_undefined())
-                .then(|| json_text(&value))
+                .then(|| json_text(key, &value))
                 .transpose()
         };
         read.await.map_err(|thrown| failed("read", thrown))
@@ -167,8 +192,15 @@ impl Store for ObjectStore {
         if range.is_empty() || range.limit == Some(0) {
             return Ok(Vec::new());
         }
-        let read = self.read_list(range).await;
-        read.map_err(|thrown| failed("list", thrown))
+        let read = async {
+            let entries = self.read_list(range).await?.into_iter();
+            let texts = entries.map(|(key, value)| {
+                let text = json_text(&key, &value)?;
+                Ok((key, text))
+            });
+            texts.collect::<Result<Vec<_>, JsValue>>()
+        };
+        read.await.map_err(|thrown| failed("list", thrown))
     }
 
     async fn alarm(&self) -> Result<Option<Timestamp>> {
@@ -195,14 +227,6 @@ impl Store for ObjectStore {
 impl fmt::Debug for ObjectStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ObjectStore").finish_non_exhaustive()
-    }
-}
-
-/// The JSON text of a stored value. One that is not text was written by somebody else's program.
-fn json_text(value: &JsValue) -> Result<String, JsValue> {
-    match value.as_string() {
-        Some(text) => Ok(text),
-        None => JSON::stringify(value).map(String::from),
     }
 }
 

@@ -1,11 +1,43 @@
-//! The counter and the order of the other examples, unchanged, on Cloudflare.
+//! The objects of the other examples, unchanged, on Cloudflare.
+//!
+//! Whoever exports another one here has it written into the configuration:
+//! `cargo run --manifest-path examples/workers/Cargo.toml --bin workers-config -- write`.
 
+#![cfg_attr(
+    not(target_arch = "wasm32"),
+    expect(dead_code, reason = "the examples' own main, which serves with the embedded engine")
+)]
+
+#[path = "../../cart.rs"]
+mod cart;
 #[path = "../../counter.rs"]
 mod counter;
 #[path = "../../order_processing.rs"]
 mod order_processing;
+#[path = "../../preferences.rs"]
+mod preferences;
+#[path = "../../rate_limiter.rs"]
+mod rate_limiter;
+#[path = "../../scheduled_jobs.rs"]
+mod scheduled_jobs;
+#[path = "../../session.rs"]
+mod session;
 
+use cart::{Cart, Shop};
 use counter::Counter;
 use order_processing::Order;
+use preferences::Preferences;
+use rate_limiter::RateLimiter;
+use scheduled_jobs::ScheduledJobs;
+use session::Session;
 
-dokit_cloudflare::export!(Counter, Order);
+dokit_cloudflare::export!(
+    Cart,
+    Counter,
+    Order,
+    Preferences,
+    RateLimiter,
+    ScheduledJobs,
+    Session,
+    Shop,
+);

@@ -1,0 +1,10 @@
+//! What `.ci/workerd` has built, in workerd, over HTTP. `.ci/workerd` runs it.
+
+#![cfg(not(target_arch = "wasm32"))]
+#![expect(clippy::unwrap_used, reason = "a test's way to fail is to panic")]
+
+mod process;
+mod script;
+mod store;
+mod toolkit;
+mod typescript;
