@@ -5,5 +5,6 @@
 
 mod process;
 mod script;
+mod store;
 mod toolkit;
 mod typescript;

@@ -1,6 +1,8 @@
 //! The tally of `tally.js` in Rust: the same methods, under the same names, over the same stored data; and
 //! an object that calls a tally, whichever of the two it is.
 
+mod suite;
+
 use dokit::{
     Alarm, Context, DurableObject, Error, Result,
     alarms::ActionKey,
