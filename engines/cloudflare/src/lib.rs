@@ -2,6 +2,8 @@
 
 mod binding;
 #[cfg(target_arch = "wasm32")]
+mod calls;
+#[cfg(target_arch = "wasm32")]
 mod clock;
 mod export;
 #[cfg(target_arch = "wasm32")]
@@ -14,6 +16,10 @@ mod object;
 mod platform;
 #[cfg(target_arch = "wasm32")]
 mod router;
+#[cfg(target_arch = "wasm32")]
+mod sql;
+#[cfg(any(target_arch = "wasm32", test))]
+mod statements;
 #[cfg(target_arch = "wasm32")]
 mod store;
 
