@@ -1,25 +1,31 @@
-//! The smallest durable object there is: a number with a name.
+//! The smallest durable object there is: a number with a name, by calls and by plain HTTP.
 //!
 //! ```sh
-//! cargo run --example counter                                     # counts, in this process
-//! cargo run --example counter -- serve --addr 127.0.0.1:8787      # listens, and then:
-//! curl -d '[5]' http://127.0.0.1:8787/counter/global/increment    # 5
-//! curl -d '[]'  http://127.0.0.1:8787/counter/global/get_count    # 5
-//! curl -d '[]'  http://127.0.0.1:8787/counter/global/reset        # null
+//! cargo run --example counter                                      # listens, and then:
+//! curl -d '[5]' http://127.0.0.1:8787/counter/global/increment     # 5
+//! curl -d '[2]' http://127.0.0.1:8787/counter/global/decrement     # 3
+//! curl -d '[9]' http://127.0.0.1:8787/counter/global/decrement     # 0
+//! curl -d '[]' http://127.0.0.1:8787/counter/global/get_count      # 0
+//! curl -d '{"amount":4}' http://127.0.0.1:8787/counter/global      # {"count":4}
+//! curl http://127.0.0.1:8787/counter/global                        # {"count":4}
+//! curl -d '[]' http://127.0.0.1:8787/counter/global/reset          # null
 //! ```
 
 use dokit::{
-    Context, DurableObject, Result, durable_object,
-    object::Storage,
+    Context, DurableObject, Request, Response, Result, durable_object,
+    object::{Storage, json_response, read_json},
     rpc,
     storage::{Schema, TypedStorage},
 };
+use serde::{Deserialize, Serialize};
 
 /// What a counter can be asked.
 #[rpc]
 pub trait CounterApi {
     /// Adds, and answers the new count.
     async fn increment(&mut self, amount: i64) -> Result<i64>;
+    /// Takes away, and answers the new count. It stops at zero; what is below already stays.
+    async fn decrement(&mut self, amount: u64) -> Result<i64>;
     /// Answers the count.
     async fn get_count(&self) -> Result<i64>;
     /// Starts again at zero.
@@ -28,6 +34,18 @@ pub trait CounterApi {
 
 #[derive(Schema)]
 struct CounterSchema {
+    count: i64,
+}
+
+/// The body of a POST.
+#[derive(Deserialize)]
+struct Add {
+    amount: i64,
+}
+
+/// The answer over plain HTTP.
+#[derive(Serialize)]
+struct Count {
     count: i64,
 }
 
@@ -43,6 +61,19 @@ impl DurableObject for Counter {
         let storage = TypedStorage::new(ctx.storage());
         Ok(Self { storage })
     }
+
+    /// The same without the calls: GET answers the count, POST adds the amount in its body.
+    async fn fetch(&mut self, request: Request) -> Result<Response> {
+        let count = match (request.method().as_str(), request.uri().path()) {
+            ("GET", "/") => self.get_count().await?,
+            ("POST", "/") => self.increment(read_json::<Add>(&request)?.amount).await?,
+            (verb, path) => {
+                let message = format!("{verb} {path} is nothing that a counter answers");
+                return Err(dokit::Error::new(404, "not_found", message));
+            }
+        };
+        json_response(200, &Count { count })
+    }
 }
 
 impl CounterApi for Counter {
@@ -52,6 +83,13 @@ impl CounterApi for Counter {
             let message = format!("{count} + {amount} does not fit in 64 bits");
             return Err(dokit::Error::new(400, "overflow", message));
         };
+        self.storage.put(CounterSchema::COUNT, &count).await?;
+        Ok(count)
+    }
+
+    async fn decrement(&mut self, amount: u64) -> Result<i64> {
+        let before = self.get_count().await?;
+        let count = before.saturating_sub_unsigned(amount).max(before.min(0));
         self.storage.put(CounterSchema::COUNT, &count).await?;
         Ok(count)
     }
@@ -66,72 +104,12 @@ impl CounterApi for Counter {
     }
 }
 
-/// The counter in a process of its own. (`examples/workers` exports the same to Cloudflare.)
-#[cfg(not(target_arch = "wasm32"))]
-mod process {
-    use std::{error::Error, path::PathBuf, process::ExitCode};
+#[cfg(not(any(test, target_arch = "wasm32")))]
+#[path = "support/serve.rs"]
+mod serve;
 
-    use clap::{Parser, Subcommand};
-    use dokit::{Host, client::singleton};
-
-    use super::{Counter, CounterApiClient};
-
-    /// A durable counter.
-    #[derive(Parser)]
-    struct Arguments {
-        #[command(subcommand)]
-        command: Option<Command>,
-        /// Where the counters are kept.
-        #[arg(long, global = true, default_value = "data/counter")]
-        data: PathBuf,
-    }
-
-    #[derive(Subcommand)]
-    enum Command {
-        /// Listens for HTTP.
-        Serve {
-            /// The address to listen on.
-            #[arg(long, default_value = "127.0.0.1:8787")]
-            addr: String,
-        },
-    }
-
-    #[tokio::main]
-    pub(crate) async fn main() -> ExitCode {
-        // What callers do not get to see, such as the cause of an internal error.
-        tracing_subscriber::fmt()
-            .with_writer(std::io::stderr)
-            .init();
-        let Err(error) = run().await else {
-            return ExitCode::SUCCESS;
-        };
-        let causes = std::iter::successors(error.source(), |cause| Error::source(*cause));
-        let causes: String = causes.map(|cause| format!(": {cause}")).collect();
-        eprintln!("{error}{causes}");
-        ExitCode::FAILURE
-    }
-
-    async fn run() -> Result<(), Box<dyn Error>> {
-        let Arguments { command, data } = Arguments::parse();
-        let host = Host::builder().data(data).object::<Counter>().start()?;
-        if let Some(Command::Serve { addr }) = command {
-            let listener = host.listen(addr).await?;
-            println!("listening on http://{}", listener.address());
-            listener.run().await;
-        } else {
-            let counter = CounterApiClient::new(singleton(&host.namespace::<Counter>(), "global"));
-            let before = counter.get_count().await?;
-            let after = counter.increment(1).await?;
-            println!(
-                "the counter stood at {before}; now it is {after}. Run me again: it counts on."
-            );
-        }
-        host.shutdown().await;
-        Ok(())
-    }
-}
-
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(not(any(test, target_arch = "wasm32")))]
 fn main() -> std::process::ExitCode {
-    process::main()
+    let host = dokit::Host::builder().object::<Counter>();
+    serve::main("counter", host, include_str!("counter.rs"))
 }

@@ -8,8 +8,8 @@ use http::StatusCode;
 use crate::{
     Alarm, BoxFuture, Call, Context, Delivered, Delivery, DurableObject, Error, Outcome, Response,
     Result, RpcCall, SocketCall, SocketEvent, Storage, alarm,
-    call::json_response,
     idempotency::{self, Lookup},
+    json::response_of_json,
     outbox,
     sockets::{self, Staged},
     state::Unnamed,
@@ -115,7 +115,7 @@ impl<T: DurableObject> Object<T> {
     async fn read(&self, call: RpcCall) -> Outcome {
         let run = T::Api::call_shared(&self.object, call.method, &call.arguments);
         match catch_panic(run).await {
-            Ok(Ok(json)) => Outcome::read(Ok(json_response(StatusCode::OK, json))),
+            Ok(Ok(json)) => Outcome::read(Ok(response_of_json(StatusCode::OK, json))),
             Ok(Err(Failure::Refused(reply))) => Outcome::refused(reply),
             Ok(Err(Failure::Method(reply))) => Outcome::read(Err(honest(reply))),
             Err(panicked) => Outcome::failed(panicked),
@@ -129,7 +129,7 @@ impl<T: DurableObject> Object<T> {
         let seen = match &call.idempotency_key {
             Some(key) => match idempotency::look_up(&storage, now, key, &call).await {
                 Ok(Lookup::Answered(json)) => {
-                    return Outcome::read(Ok(json_response(StatusCode::OK, json)));
+                    return Outcome::read(Ok(response_of_json(StatusCode::OK, json)));
                 }
                 Ok(Lookup::New(entry)) => Some(entry),
                 Err(error) => return Outcome::refused(error.into_reply()),
@@ -144,7 +144,7 @@ impl<T: DurableObject> Object<T> {
                     let remembered = entry.remember(&storage, now, &json).await;
                     remembered.map_err(|error| Failure::Method(Error::from(error).into_reply()))?;
                 }
-                Ok(json_response(StatusCode::OK, json))
+                Ok(response_of_json(StatusCode::OK, json))
             };
             let answer = answer.await;
             keep(object, &storage, answer)
@@ -245,7 +245,7 @@ async fn seal(storage: &Storage, mut outcome: Outcome) -> Outcome {
 
 /// The answer of what has none.
 fn done() -> Response {
-    json_response(StatusCode::OK, "null")
+    response_of_json(StatusCode::OK, "null")
 }
 
 /// The end of an exclusive call, with the typed state among its writes.

@@ -3,7 +3,7 @@ use dokit_client::{Access, CallReply, ErrorReply, Method, header as wire};
 use dokit_storage::Batch;
 use http::{HeaderValue, StatusCode, header};
 
-use crate::{Delivered, SocketActions, SocketCall, sockets};
+use crate::{Delivered, SocketActions, SocketCall, json::response_of_json, sockets};
 
 /// A plain HTTP request, its path relative to the object.
 pub type Request = http::Request<Bytes>;
@@ -103,20 +103,11 @@ impl Outcome {
     }
 }
 
-/// A response with a JSON body.
-pub(crate) fn json_response(status: StatusCode, body: impl Into<Bytes>) -> Response {
-    let mut response = Response::new(body.into());
-    *response.status_mut() = status;
-    let json = HeaderValue::from_static("application/json");
-    response.headers_mut().insert(header::CONTENT_TYPE, json);
-    response
-}
-
 /// An error as the gateway answers it.
 #[must_use]
 pub fn error_response(error: &ErrorReply) -> Response {
     let status = StatusCode::from_u16(error.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    let mut response = json_response(status, error.to_body());
+    let mut response = response_of_json(status, error.to_body());
     if status == StatusCode::METHOD_NOT_ALLOWED {
         let post = HeaderValue::from_static("POST");
         response.headers_mut().insert(header::ALLOW, post);

@@ -2,6 +2,8 @@
 
 mod binding;
 #[cfg(target_arch = "wasm32")]
+mod bound;
+#[cfg(target_arch = "wasm32")]
 mod calls;
 #[cfg(target_arch = "wasm32")]
 mod clock;
@@ -17,6 +19,8 @@ mod platform;
 #[cfg(target_arch = "wasm32")]
 mod router;
 #[cfg(target_arch = "wasm32")]
+mod serve;
+#[cfg(target_arch = "wasm32")]
 mod sql;
 #[cfg(any(target_arch = "wasm32", test))]
 mod statements;
@@ -24,5 +28,13 @@ mod statements;
 mod store;
 
 pub use binding::binding_name;
+#[cfg(target_arch = "wasm32")]
+pub use bound::{BoundNamespace, BoundStub};
+#[cfg(target_arch = "wasm32")]
+pub use clock::now;
 #[doc(hidden)]
 pub use export::__private;
+#[cfg(target_arch = "wasm32")]
+pub use serve::serve;
+#[cfg(target_arch = "wasm32")]
+pub use store::ObjectStore;
