@@ -18,7 +18,10 @@ use worker::{
     worker_sys::{DurableObjectStorage, DurableObjectTransaction},
 };
 
-use crate::platform::{Latch, settled};
+use crate::{
+    last_words::AtTheEnd,
+    platform::{Latch, settled},
+};
 
 /// The calls of an object, one after the other.
 pub(crate) struct Calls {
@@ -35,6 +38,8 @@ struct Open {
     held: Latch,
     /// What the platform answers once it is over.
     over: Promise,
+    /// Undoes it when the program ends.
+    _at_the_end: AtTheEnd,
 }
 
 impl Calls {
@@ -71,6 +76,11 @@ impl Calls {
         self.deferred.set(true);
     }
 
+    /// What was given up and is not undone yet.
+    pub(crate) fn ending(&self) -> Option<Promise> {
+        self.ending.borrow().clone()
+    }
+
     /// Begins a call, in a transaction of its own.
     pub(crate) async fn begin(&self) -> Result<(), JsValue> {
         let ending = self.ending.take();
@@ -89,7 +99,13 @@ impl Calls {
         JsFuture::from(Promise::race(&Array::of2(&begun.promise(), &over))).await?;
         self.wrote.set(false);
         self.deferred.set(false);
-        self.open.replace(Some(Open { held, over }));
+        let lost = held.clone();
+        let at_the_end = AtTheEnd::say(move |_| lost.reject(&JsError::new("the program ended")));
+        self.open.replace(Some(Open {
+            held,
+            over,
+            _at_the_end: at_the_end,
+        }));
         Ok(())
     }
 

@@ -8,20 +8,22 @@ use dokit_object::{
     Surroundings, deadline, error_response, fail_alarm, route,
 };
 use dokit_storage::{Batch, Error, Store, Timestamp};
-use futures_util::future::{Either, select};
+use futures_util::{
+    FutureExt,
+    future::{Either, select},
+};
 use tokio::sync::{RwLock, RwLockReadGuard, Semaphore};
 use worker::{
     Delay, Env, console_error,
     js_sys::{self, Array, Date, Object as JsObject, Promise, Reflect},
     wasm_bindgen::{JsCast, JsValue},
-    wasm_bindgen_futures::future_to_promise,
     web_sys,
     worker_sys::DurableObjectState,
 };
 
 use crate::{
     clock::{PlatformClock, millis},
-    message,
+    last_words, message,
     router::{Bindings, read_id},
     store::ObjectStore,
 };
@@ -83,25 +85,38 @@ impl Exported {
     /// The class's `fetch`: the path is relative to the object.
     pub fn fetch(&self, request: web_sys::Request) -> Promise {
         let object = Rc::clone(&self.object);
-        future_to_promise(async move {
+        let lost = Rc::clone(&object);
+        let run = async move {
             let answer = object.request(&request).await;
             let response = answer.unwrap_or_else(|error| {
                 object.log(&error);
                 error_response(&error)
             });
             message::write_response(&response).map(JsValue::from)
+        };
+        last_words::event(run, move |why| {
+            let error = lost.ended(why);
+            match message::write_response(&error_response(&error)) {
+                Ok(response) => Promise::resolve(&JsValue::from(response)),
+                Err(thrown) => Promise::reject(&thrown),
+            }
         })
     }
 
     /// The class's `alarm`.
     pub fn alarm(&self, info: &JsValue) -> Promise {
         let object = Rc::clone(&self.object);
+        let lost = Rc::clone(&object);
         let scheduled = scheduled_time(info);
-        future_to_promise(async move {
+        let run = async move {
             // What is thrown here makes the platform try the alarm again.
             let run = object.alarm(scheduled).await;
             run.map_err(|error| js_sys::Error::new(&error.message))?;
             Ok(JsValue::UNDEFINED)
+        };
+        last_words::event(run, move |why| match why {
+            Some(_) => lost.fail_alarm_at_the_end(&lost.ended(why)),
+            None => Promise::reject(&js_sys::Error::new("the program ended")),
         })
     }
 }
@@ -318,6 +333,30 @@ impl Object {
         committed.map_err(|error| commit_failed(&error))
     }
 
+    /// What an event is answered when the program ends, given why it was this one that ended it.
+    fn ended(&self, why: Option<&str>) -> ErrorReply {
+        let error = match why {
+            Some(why) => ErrorReply::internal(&Panicked(why.to_owned())),
+            None => ErrorReply::object_reset(),
+        };
+        self.log(&error);
+        error
+    }
+
+    /// Counts an alarm whose handler ended the program as one that failed. The platform writes it when
+    /// what the handler wrote is undone; nothing of ours runs then any more.
+    fn fail_alarm_at_the_end(&self, error: &ErrorReply) -> Promise {
+        let now = self.surroundings.clock.now();
+        let error = error.log.as_deref().unwrap_or(&error.message);
+        let stored = self.store.at_once();
+        let failed = fail_alarm(&stored, now, error).now_or_never();
+        match failed {
+            Some(Ok(Some(writes))) => self.store.leave(&writes),
+            // The platform tries it again.
+            _ => Promise::reject(&js_sys::Error::new(error)),
+        }
+    }
+
     fn log(&self, error: &ErrorReply) {
         if let Some(log) = &error.log {
             let (namespace, id) = (self.object_type.namespace(), &self.id);
@@ -325,6 +364,11 @@ impl Object {
         }
     }
 }
+
+/// What the log gets to see of a panic; the caller sees `internal error`.
+#[derive(Debug, thiserror::Error)]
+#[error("the object panicked: {0}")]
+struct Panicked(String);
 
 fn commit_failed(error: &Error) -> ErrorReply {
     let mut failed = ErrorReply::commit_failed();

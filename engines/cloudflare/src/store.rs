@@ -2,7 +2,7 @@ use std::{cell::Cell, fmt, rc::Rc};
 
 use dokit_storage::{AlarmChange, Batch, Error, KeyRange, Result, Store, Timestamp, sql::Sql};
 use worker::{
-    js_sys::{Array, Date, JSON, Map, Object, Promise, Reflect},
+    js_sys::{Array, Date, Function, JSON, Map, Object, Promise, Reflect},
     wasm_bindgen::{JsCast, JsValue, prelude::Closure},
     worker_sys::{DurableObjectStorage, DurableObjectTransaction},
 };
@@ -90,6 +90,33 @@ impl ObjectStore {
     /// it.
     pub(crate) fn end_ringing(&self) -> bool {
         self.ringing.take().is_some()
+    }
+
+    /// What can be read at once: for the moment in which the program ends.
+    pub(crate) fn at_once(&self) -> AtOnce {
+        AtOnce {
+            platform: Rc::clone(&self.platform),
+            ringing: self.ringing.get(),
+        }
+    }
+
+    /// Has the platform write a batch as soon as what the running call has written is undone: for when
+    /// the program ends. The promise is that of the writes.
+    pub(crate) fn leave(&self, batch: &Batch) -> Promise {
+        let calls = self.rows.as_ref().map(Rows::calls);
+        let undone = calls.and_then(|calls| {
+            calls.give_up();
+            calls.ending()
+        });
+        let undone = undone.unwrap_or_else(|| Promise::resolve(&JsValue::UNDEFINED));
+        let left = plan(batch, &[]).and_then(|writes| {
+            let written: Result<Array, JsValue> = writes
+                .iter()
+                .map(|write| write.start_after(&undone, &self.platform))
+                .collect();
+            Ok(Promise::all(&written?.into()))
+        });
+        left.unwrap_or_else(|thrown| Promise::reject(&thrown))
     }
 
     async fn read_list(&self, range: &KeyRange) -> Result<Vec<(String, String)>, JsValue> {
@@ -217,15 +244,41 @@ enum Write {
 }
 
 impl Write {
-    fn start(&self, platform: &DurableObjectStorage) -> Result<Promise, JsValue> {
+    /// The name of the platform's method, and what it is called with.
+    fn call(&self) -> (&'static str, Array) {
+        let set_alarm = |at: Timestamp| Date::new(&millis_of(at).into()).into();
         match self {
-            Self::Delete(keys) => platform.delete_multiple(keys.clone()),
-            Self::Put(entries) => platform.put_multiple(entries.into()),
-            Self::SetAlarm(at) => {
-                platform.set_alarm(Date::new(&millis_of(*at).into()), Object::new())
+            Self::Delete(keys) => {
+                let keys: Array = keys.iter().collect();
+                ("delete", Array::of1(&keys))
             }
-            Self::DeleteAlarm => platform.delete_alarm(Object::new()),
+            Self::Put(entries) => ("put", Array::of1(entries)),
+            Self::SetAlarm(at) => ("setAlarm", Array::of1(&set_alarm(*at))),
+            Self::DeleteAlarm => ("deleteAlarm", Array::new()),
         }
+    }
+
+    fn start(&self, platform: &DurableObjectStorage) -> Result<Promise, JsValue> {
+        let (method, arguments) = self.call();
+        let storage: &JsValue = platform.unchecked_ref();
+        let method: Function = Reflect::get(storage, &method.into())?.unchecked_into();
+        Ok(Reflect::apply(&method, storage, &arguments)?.unchecked_into())
+    }
+
+    /// Has JavaScript start it by itself, whatever becomes of `first`.
+    fn start_after(
+        &self,
+        first: &Promise,
+        platform: &DurableObjectStorage,
+    ) -> Result<JsValue, JsValue> {
+        let (method, arguments) = self.call();
+        let storage: &JsValue = platform.unchecked_ref();
+        let method = Reflect::get(storage, &method.into())?;
+        let bind: Function = Reflect::get(&method, &"bind".into())?.unchecked_into();
+        arguments.unshift(storage);
+        let start = Reflect::apply(&bind, &method, &arguments)?;
+        let then: Function = Reflect::get(first, &"then".into())?.unchecked_into();
+        Reflect::apply(&then, first, &Array::of2(&start, &start))
     }
 }
 
@@ -326,6 +379,44 @@ impl ObjectStore {
 impl fmt::Debug for ObjectStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ObjectStore").finish_non_exhaustive()
+    }
+}
+
+/// An object's storage by the platform's synchronous calls.
+pub(crate) struct AtOnce {
+    platform: Rc<DurableObjectStorage>,
+    ringing: Option<Timestamp>,
+}
+
+impl Store for AtOnce {
+    async fn get(&self, key: &str) -> Result<Option<String>> {
+        let read = || {
+            let keys = Reflect::get((*self.platform).unchecked_ref(), &"kv".into())?;
+            let get: Function = Reflect::get(&keys, &"get".into())?.unchecked_into();
+            let value = Reflect::apply(&get, &keys, &Array::of1(&key.into()))?;
+            (!value.is_undefined())
+                .then(|| json_text(&value))
+                .transpose()
+        };
+        read().map_err(|thrown| failed("read", thrown))
+    }
+
+    async fn list(&self, _: &KeyRange) -> Result<Vec<(String, String)>> {
+        Err(Error::Refused {
+            operation: "list",
+            reason: "the program is about to end",
+        })
+    }
+
+    async fn alarm(&self) -> Result<Option<Timestamp>> {
+        Ok(self.ringing)
+    }
+
+    async fn commit(&mut self, _: Batch) -> Result<()> {
+        Err(Error::Refused {
+            operation: "commit",
+            reason: "the program is about to end",
+        })
     }
 }
 
