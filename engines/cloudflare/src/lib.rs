@@ -15,6 +15,8 @@ mod platform;
 #[cfg(target_arch = "wasm32")]
 mod router;
 #[cfg(target_arch = "wasm32")]
+mod sockets;
+#[cfg(target_arch = "wasm32")]
 mod store;
 
 pub use binding::binding_name;

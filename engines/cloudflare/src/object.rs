@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, pin::pin, rc::Rc, sync::Arc, time::Duratio
 use dokit_client::{Access, ErrorReply, ObjectId, PAYLOAD_BYTES, code};
 use dokit_object::{
     Activation, Call, Chain, Context, Delivery, InvalidNamespace, ObjectType, Outcome, Response,
-    Surroundings, deadline, error_response, route,
+    SocketCall, Surroundings, deadline, error_response, route,
 };
 use dokit_storage::{Batch, Store, Timestamp};
 use futures_util::future::{Either, select};
@@ -23,6 +23,7 @@ use crate::{
     clock::{PlatformClock, millis},
     message,
     router::{Bindings, read_id},
+    sockets::{Event, Peers},
     store::ObjectStore,
 };
 
@@ -49,7 +50,7 @@ impl Exported {
     /// A JavaScript error, for the platform to show.
     pub fn new(
         object_type: Result<ObjectType, InvalidNamespace>,
-        state: &DurableObjectState,
+        state: DurableObjectState,
         env: &Env,
     ) -> Result<Self, JsValue> {
         let object_type = object_type.map_err(|error| js_sys::Error::new(&error.to_string()))?;
@@ -63,10 +64,14 @@ impl Exported {
         let router = Arc::new(Bindings::new(env.clone()));
         let mut surroundings = Surroundings::new(Arc::new(PlatformClock), router);
         surroundings.variables = Arc::new(variables(env));
+        let id = read_id(&state.id()?)?;
+        let store = ObjectStore::new(state.storage()?);
+        let now = surroundings.clock.now();
         let object = Object {
+            peers: Peers::restore(Rc::new(state), &object_type, &id, now)?,
             object_type,
-            id: read_id(&state.id()?)?,
-            store: ObjectStore::new(state.storage()?),
+            id,
+            store,
             surroundings,
             calls: Semaphore::new(CALLS),
             awake: RwLock::new(None),
@@ -81,11 +86,50 @@ impl Exported {
         let object = Rc::clone(&self.object);
         future_to_promise(async move {
             let answer = object.request(&request).await;
-            let response = answer.unwrap_or_else(|error| {
+            let mut response = answer.unwrap_or_else(|error| {
                 object.log(&error);
                 error_response(&error)
             });
-            message::write_response(&response).map(JsValue::from)
+            let upgrade = object.peers.accept(&mut response);
+            object.peers.tell_orphans(object.telling()).await;
+            match upgrade? {
+                Some(upgrade) => Ok(upgrade.into()),
+                None => message::write_response(&response).map(JsValue::from),
+            }
+        })
+    }
+
+    /// The class's `webSocketMessage`.
+    pub fn websocket_message(&self, socket: web_sys::WebSocket, message: &JsValue) -> Promise {
+        self.tell(socket, Event::message(message))
+    }
+
+    /// The class's `webSocketClose`.
+    pub fn websocket_close(
+        &self,
+        socket: web_sys::WebSocket,
+        code: u16,
+        reason: String,
+        was_clean: bool,
+    ) -> Promise {
+        self.tell(socket, Event::closed(code, reason, was_clean))
+    }
+
+    /// The class's `webSocketError`.
+    pub fn websocket_error(&self, socket: web_sys::WebSocket, error: JsValue) -> Promise {
+        self.tell(socket, Event::broken(error))
+    }
+
+    fn tell(&self, socket: web_sys::WebSocket, event: Event) -> Promise {
+        let object = Rc::clone(&self.object);
+        future_to_promise(async move {
+            let place = object.calls.try_acquire();
+            let now = object.surroundings.clock.now();
+            let told = object
+                .peers
+                .handle(&socket, event, place.is_ok(), now, object.telling());
+            told.await;
+            Ok(JsValue::UNDEFINED)
         })
     }
 
@@ -112,6 +156,7 @@ struct Object {
     object_type: ObjectType,
     id: ObjectId,
     store: ObjectStore,
+    peers: Peers,
     surroundings: Surroundings,
     calls: Semaphore,
     awake: RwLock<Option<Activation>>,
@@ -127,11 +172,32 @@ impl Object {
         let Ok(_place) = self.calls.try_acquire() else {
             return Err(ErrorReply::overloaded());
         };
+        self.run_within(deadline, chain, call).await
+    }
+
+    async fn run_within(
+        &self,
+        deadline: Duration,
+        chain: Chain,
+        call: Call,
+    ) -> Result<Response, ErrorReply> {
         let run = chain.scope(self.run(call));
         match select(pin!(run), pin!(timer(deadline))).await {
             Either::Left((answer, _)) => answer,
             // Dropped half way: nothing of the call remains, in memory neither.
             Either::Right(((), _)) => Err(ErrorReply::deadline_exceeded()),
+        }
+    }
+
+    /// How an event of a socket is run.
+    fn telling(&self) -> impl AsyncFn(SocketCall) -> Result<Response, ErrorReply> {
+        async |call| {
+            let chain = Chain::default().with(self.id.clone());
+            let answer = self.run_within(DEADLINE, chain, Call::Socket(call)).await;
+            if let Err(error) = &answer {
+                self.log(error);
+            }
+            answer
         }
     }
 
@@ -193,10 +259,13 @@ impl Object {
         let Outcome {
             reply,
             writes,
+            sockets,
             reset,
             ..
         } = activation.exclusive(call).await;
         self.commit(writes).await?;
+        sockets.perform();
+        self.peers.settle();
         if !reset {
             *awake = Some(activation);
         }
@@ -223,8 +292,10 @@ impl Object {
             self.object_type.handlers().alarm,
             self.surroundings.clone(),
         );
+        let ctx = self.peers.connect(ctx, &self.object_type);
         let (activation, writes) = self.object_type.wake(ctx).await?;
         self.commit(writes).await?;
+        self.peers.settle();
         Ok(activation)
     }
 

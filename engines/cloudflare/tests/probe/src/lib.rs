@@ -1,5 +1,5 @@
 //! The objects of the conformance suite, on Cloudflare.
 
-use dokit_conformance::{Plain, Probe};
+use dokit_conformance::{Plain, Probe, Room};
 
-dokit_cloudflare::export!(Plain, Probe);
+dokit_cloudflare::export!(Plain, Probe, Room);
