@@ -3,6 +3,11 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's way to fail is to panic")]
 
+mod browser;
+mod chat_room;
 mod counter;
 mod order_processing;
+mod preferences;
+mod rate_limiter;
+mod socket;
 mod support;

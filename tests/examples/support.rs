@@ -23,6 +23,17 @@ pub(crate) struct Server {
 impl Server {
     /// Starts `example serve` on a free port.
     pub(crate) fn start(example: &str, data: &Path, arguments: &[&str]) -> Self {
+        Self::start_at("127.0.0.1:0", example, data, arguments)
+    }
+
+    /// `kill -9`, and the same once more at the same address.
+    pub(crate) fn restart(self, example: &str, data: &Path, arguments: &[&str]) -> Self {
+        let address = self.address.clone();
+        self.kill();
+        Self::start_at(&address, example, data, arguments)
+    }
+
+    fn start_at(at: &str, example: &str, data: &Path, arguments: &[&str]) -> Self {
         let mut command = match std::env::var_os("DOKIT_SERVE") {
             Some(program) => {
                 let mut command = Command::new(program);
@@ -32,7 +43,7 @@ impl Server {
             None => Command::new(path_of(example)),
         };
         let mut process = command
-            .args(["serve", "--addr", "127.0.0.1:0"])
+            .args(["serve", "--addr", at])
             .args(arguments)
             .arg("--data")
             .arg(data)
@@ -44,6 +55,11 @@ impl Server {
         BufReader::new(output).read_line(&mut told).unwrap();
         let address = address(&told).unwrap_or_else(|| panic!("{example} said {told:?}"));
         Self { process, address }
+    }
+
+    /// Where it listens.
+    pub(crate) fn address(&self) -> &str {
+        &self.address
     }
 
     /// Calls a method and gives the status and the JSON body.
@@ -116,7 +132,7 @@ impl Server {
         for line in lines {
             let curl = Curl::parse(line);
             let answer = self.send(&curl.verb, &curl.path, &curl.headers, curl.body);
-            let said = curl.said.split(' ').next().unwrap_or_default();
+            let said = curl.said.split([' ', ',']).next().unwrap_or_default();
             if let Ok(value) = serde_json::from_str::<Value>(curl.said) {
                 let answered = serde_json::from_str(&answer.body).ok();
                 assert_eq!((answer.status, answered), (200, Some(value)), "{line}");

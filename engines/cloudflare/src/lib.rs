@@ -2,6 +2,8 @@
 
 mod binding;
 #[cfg(target_arch = "wasm32")]
+mod bound;
+#[cfg(target_arch = "wasm32")]
 mod clock;
 mod export;
 #[cfg(target_arch = "wasm32")]
@@ -15,10 +17,20 @@ mod platform;
 #[cfg(target_arch = "wasm32")]
 mod router;
 #[cfg(target_arch = "wasm32")]
+mod serve;
+#[cfg(target_arch = "wasm32")]
 mod sockets;
 #[cfg(target_arch = "wasm32")]
 mod store;
 
 pub use binding::binding_name;
+#[cfg(target_arch = "wasm32")]
+pub use bound::{BoundNamespace, BoundStub};
+#[cfg(target_arch = "wasm32")]
+pub use clock::now;
 #[doc(hidden)]
 pub use export::__private;
+#[cfg(target_arch = "wasm32")]
+pub use serve::serve;
+#[cfg(target_arch = "wasm32")]
+pub use store::ObjectStore;

@@ -141,7 +141,9 @@ pub(crate) fn write_upgrade(
 
 pub(crate) async fn read_reply(raw: &web_sys::Response) -> Result<CallReply, PlatformError> {
     let content_type = raw.headers().get(header::CONTENT_TYPE)?;
+    let retry_after = raw.headers().get(header::RETRY_AFTER)?;
     let body = settled(raw.array_buffer()).await?;
     let body = Uint8Array::new(&body).to_vec();
-    Ok(CallReply::new(raw.status(), content_type, body))
+    let reply = CallReply::new(raw.status(), content_type, body);
+    Ok(reply.with_retry_after(retry_after.as_deref()))
 }

@@ -26,11 +26,15 @@ pub(crate) async fn settled(called: Result<Promise, JsValue>) -> Result<JsValue,
     JsFuture::from(called?).await
 }
 
+/// Whether the platform refused a call since its object has too much to do.
+pub(crate) fn is_overloaded(thrown: &JsValue) -> bool {
+    Reflect::get(thrown, &"overloaded".into()).is_ok_and(|value| value.is_truthy())
+}
+
 /// What a caller is told when an object did not answer, but the platform in its place.
 /// <https://developers.cloudflare.com/durable-objects/best-practices/error-handling/>
 pub(crate) fn unanswered(thrown: JsValue) -> ErrorReply {
-    let is = |flag: &str| Reflect::get(&thrown, &flag.into()).is_ok_and(|value| value.is_truthy());
-    let mut reply = if is("overloaded") {
+    let mut reply = if is_overloaded(&thrown) {
         ErrorReply::overloaded()
     } else {
         ErrorReply::object_reset()

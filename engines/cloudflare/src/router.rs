@@ -11,8 +11,8 @@ use worker::{
 };
 
 use crate::{
-    binding_name, message,
-    platform::{PlatformError, settled, unanswered},
+    binding_name, bound, message,
+    platform::{PlatformError, unanswered},
 };
 
 /// The way to objects by the Worker's bindings.
@@ -37,21 +37,14 @@ impl Bindings {
         Ok(bound.unchecked_into())
     }
 
-    /// Sends a request to an object, by a stub of its own: a stub that has failed once stays broken.
+    /// Sends a request to an object.
     pub(crate) async fn send(
         &self,
         namespace: &str,
         id: &ObjectId,
         request: &web_sys::Request,
     ) -> Result<web_sys::Response, JsValue> {
-        let namespace = self.namespace(namespace)?;
-        // By its name where it has one: from the digits the object would not learn it.
-        let id = match id.name() {
-            Some(name) => namespace.id_from_name(name)?,
-            None => namespace.id_from_string(&id.to_string())?,
-        };
-        let answer = settled(namespace.get(&id)?.fetch_with_request(request)).await?;
-        Ok(answer.unchecked_into())
+        bound::send(&self.namespace(namespace)?, id, request).await
     }
 }
 

@@ -18,14 +18,38 @@ const KEYS: usize = 128;
 /// The most entries that a list can be limited to: the platform reads 31 bits.
 const LONGEST_LIST: u32 = i32::MAX.unsigned_abs();
 
-/// One object's storage on the platform. Values are JSON text, as JavaScript strings.
+/// The storage of one Durable Object: the toolkit crates' [`Store`] over the platform's. Clones are the
+/// same storage.
+///
+/// Values are JSON text, as JavaScript strings. A value that a JavaScript program stored is read as its
+/// JSON: a number, an array, an object, `null`; of a string one that is no JSON text itself.
 #[derive(Clone)]
-pub(crate) struct ObjectStore {
+pub struct ObjectStore {
     platform: Rc<DurableObjectStorage>,
     ringing: Rc<Cell<Option<Timestamp>>>,
 }
 
 impl ObjectStore {
+    /// The storage of a Durable Object that is written by the `worker` crate alone: give it what the
+    /// object is constructed with, and get that back. (The crate lends nobody its inside.)
+    ///
+    /// Once a write has returned, the next reads see it, and the platform holds what leaves the object
+    /// until the write is on disk. Each commit is one transaction of the platform's.
+    ///
+    /// ```ignore
+    /// fn new(state: State, _env: Env) -> Self {
+    ///     let (store, _state) = ObjectStore::of(state);
+    ///     Self { storage: TypedStorage::new(store) }
+    /// }
+    /// ```
+    #[must_use]
+    pub fn of(state: worker::State) -> (Self, worker::State) {
+        let raw = state._inner();
+        // A getter that cannot throw; without a storage the first use of it fails.
+        let storage = raw.storage().unwrap_or_else(JsCast::unchecked_into);
+        (Self::new(storage), raw.into())
+    }
+
     pub(crate) fn new(platform: DurableObjectStorage) -> Self {
         Self {
             platform: Rc::new(platform),
@@ -198,11 +222,11 @@ impl fmt::Debug for ObjectStore {
     }
 }
 
-/// The JSON text of a stored value. One that is not text was written by somebody else's program.
+/// The JSON text of a stored value. One that is no JSON text was written by somebody else's program.
 fn json_text(value: &JsValue) -> Result<String, JsValue> {
     match value.as_string() {
-        Some(text) => Ok(text),
-        None => JSON::stringify(value).map(String::from),
+        Some(text) if JSON::parse(&text).is_ok() => Ok(text),
+        _ => JSON::stringify(value).map(String::from),
     }
 }
 

@@ -20,14 +20,6 @@ impl ObjectStore {
         }
     }
 
-    /// The object is known by its name from now on.
-    pub(crate) fn learn_name(&mut self, id: &ObjectId) {
-        match self {
-            Self::Shared(store) => store.learn_name(id),
-            Self::Own(store) => store.learn_name(id),
-        }
-    }
-
     /// What is on its way.
     pub(crate) fn flight(&self) -> &Flight {
         match self {
@@ -56,6 +48,14 @@ impl ObjectStore {
     pub(crate) fn rest(&self) {
         if let Self::Own(store) = self {
             store.rest();
+        }
+    }
+
+    /// Returns once all that was kept is durable, or has failed.
+    pub(crate) async fn settle(&self) {
+        match self {
+            Self::Shared(store) => store.flight().settled().await,
+            Self::Own(store) => store.settle().await,
         }
     }
 

@@ -82,11 +82,6 @@ impl OwnStore {
         self.index.id()
     }
 
-    /// The object is known by its name from now on.
-    pub(crate) fn learn_name(&mut self, id: &ObjectId) {
-        self.index.learn_name(id);
-    }
-
     /// What is on its way.
     pub(crate) fn flight(&self) -> &Flight {
         &self.own.flight

@@ -360,19 +360,14 @@ impl Resident {
 
     /// Does what a call wants done. Gives back what came beside it and has to come after it.
     async fn call(&self, memory: &mut Memory, envelope: Envelope) -> Option<Message> {
-        if memory.knows_less_than(&envelope) {
-            // It was reached by its id until now. It wakes anew to learn its name.
-            memory.reset();
-            memory.id = envelope.id.clone();
-            if let Some(store) = &mut memory.store {
-                store.learn_name(&memory.id);
-            }
-        }
         let deadline = envelope.deadline;
         let woken = if deadline.has_passed() {
             None
         } else {
             let ready = async {
+                if memory.knows_less_than(&envelope) {
+                    memory.learn_name(&envelope.id).await;
+                }
                 if let Some(store) = &memory.store {
                     store.ready_for(&envelope.call).await;
                 }
@@ -646,6 +641,16 @@ impl Queue {
 impl Memory {
     fn knows_less_than(&self, envelope: &Envelope) -> bool {
         self.id.name().is_none() && envelope.id.name().is_some()
+    }
+
+    /// Makes an object that was reached by its id until now wake anew, so that it learns its name. Nothing
+    /// that knows the object without it is on its way then.
+    async fn learn_name(&mut self, id: &ObjectId) {
+        if let Some(store) = &self.store {
+            store.settle().await;
+        }
+        self.clear();
+        self.id = id.clone();
     }
 
     fn has_failed(&self) -> bool {

@@ -103,12 +103,6 @@ impl SharedStore {
         })
     }
 
-    /// The object is known by its name from now on.
-    pub(crate) fn learn_name(&mut self, id: &ObjectId) {
-        self.lane.place().nameless = true;
-        self.id = id.clone();
-    }
-
     pub(crate) fn id(&self) -> &ObjectId {
         &self.id
     }

@@ -345,3 +345,26 @@ async fn the_hint_is_there_when_the_alarm_is_and_never_later() {
         assert_eq!(folder.hint(), Some(at.as_millis()));
     }
 }
+
+/// An object that was reached by its id learns its name from the next call, however close that follows:
+/// also on the heels of the answer, while the commit before it is being put away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_name_that_is_learned_while_a_commit_ends_is_stored() {
+    let folder = Folder::new();
+    let host = folder.start();
+    let namespace = host.namespace::<Notes>();
+    for number in 0..100 {
+        let name = number.to_string();
+        let digits = namespace.id_from_name(&name).to_string();
+        let id = namespace.id_from_string(&digits).unwrap();
+        let by_id = NotesApiClient::new(namespace.get(&id));
+        by_id.note(text("by its id")).await.unwrap();
+        notes(&host, &name).note(text("by its name")).await.unwrap();
+    }
+    let unnamed = "SELECT count(*) FROM objects WHERE name IS NULL";
+    let unnamed: i64 = folder
+        .shared()
+        .query_row(unnamed, [], |row| row.get(0))
+        .unwrap();
+    assert_eq!(unnamed, 0);
+}
