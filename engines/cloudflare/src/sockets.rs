@@ -16,7 +16,7 @@ use dokit_object::{
 use dokit_storage::Timestamp;
 use worker::{
     WebSocket, console_error,
-    js_sys::{ArrayBuffer, Date, Function, Reflect, Uint8Array},
+    js_sys::{self, ArrayBuffer, Date, Function, Reflect, Uint8Array},
     send::SendWrapper,
     wasm_bindgen::{JsCast, JsValue},
     web_sys,
@@ -54,6 +54,7 @@ struct Peer {
 /// What happened to a socket.
 pub(crate) enum Event {
     Message(Message),
+    /// By the text of what the platform threw.
     Broken(String),
     Closed(Close),
 }
@@ -68,7 +69,10 @@ impl Event {
     }
 
     pub(crate) fn broken(thrown: JsValue) -> Self {
-        Self::Broken(PlatformError::from(thrown).to_string())
+        Self::Broken(match thrown.dyn_ref::<js_sys::Error>() {
+            Some(error) => error.message().into(),
+            None => PlatformError::from(thrown).to_string(),
+        })
     }
 
     pub(crate) fn closed(code: u16, reason: String, was_clean: bool) -> Self {
@@ -231,8 +235,10 @@ impl Peers {
             }
             Event::Message(message) => tell(connection.received(message, now)).await,
             Event::Broken(what) => {
-                tell(connection.failed(WebSocketError::Protocol { what: what.clone() })).await;
-                self.end(&peer, Close::broken(1002, what), tell).await;
+                let (code, error) = broken(&what);
+                let close = Close::broken(code, error.to_string());
+                tell(connection.failed(error)).await;
+                self.end(&peer, close, tell).await;
             }
             Event::Closed(close) => {
                 answer_close(raw, &close);
@@ -310,6 +316,16 @@ impl Wire for Held {
         let time = time.ok()?;
         Some(millis(time.dyn_ref::<Date>()?.get_time()))
     }
+}
+
+/// What broke a socket, and the code that the platform has told its peer, by what it threw:
+/// "WebSocket protocol error; protocolError.statusCode = 1002; protocolError.description = .." (workerd
+/// 2026-11-17). 1006 where it says no code.
+fn broken(thrown: &str) -> (u16, WebSocketError) {
+    let after = |name: &str| Some(thrown.split_once(name)?.1);
+    let code = after("statusCode = ").and_then(|rest| rest.get(..4)?.parse().ok());
+    let what = after("description = ").unwrap_or(thrown).to_owned();
+    (code.unwrap_or(1006), WebSocketError::Protocol { what })
 }
 
 /// Answers the peer's close frame. Without this it would see the socket break.
