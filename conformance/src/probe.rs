@@ -3,8 +3,8 @@
 use std::{
     collections::BTreeMap,
     future::poll_fn,
-    sync::atomic::{AtomicUsize, Ordering},
-    task::Poll,
+    sync::Mutex,
+    task::{Poll, Waker},
 };
 
 use dokit_client::rpc;
@@ -120,7 +120,8 @@ pub struct AnyProbe<const SQL: bool> {
     ctx: Context,
     remembered: u64,
     state: State<Vec<u64>>,
-    meeting: AtomicUsize,
+    /// Those that have come to the meeting and wait, awake only when all have.
+    meeting: Mutex<Vec<Waker>>,
 }
 
 const FAILURES: &str = "alarm:failures";
@@ -145,7 +146,252 @@ impl<const SQL: bool> DurableObject for AnyProbe<SQL> {
             ctx,
             remembered,
             state,
-            meeting: AtomicUsize::new(0),
+            meeting: Mutex::default(),
+        })
+    }
+
+    async fn fetch(&mut self, request: Request) -> Result<Response> {
+        let told = format!(
+            "{} {} {}",
+            request.method(),
+            request.uri(),
+            String::from_utf8_lossy(request.body())
+        );
+        let mut response = Response::new(told.into());
+        if request.uri().path() == "/teapot" {
+            *response.status_mut() = http::StatusCode::IM_A_TEAPOT;
+        }
+        Ok(response)
+    }
+
+    async fn alarm(&mut self, alarm: Alarm) -> Result<()> {
+        let fired = Fired {
+            scheduled: alarm.scheduled,
+            at: self.ctx.now(),
+            retry_count: alarm.retry_count,
+        };
+        let past = self.fired().await?.len();
+        let mut batch = Batch::new();
+        batch.put(format!("{FIRED}{past:04}"), json(&fired)?);
+        self.ctx.storage().commit(batch).await?;
+        let failures = read(&self.ctx, FAILURES).await?.unwrap_or(0);
+        if u64::from(alarm.retry_count) < failures {
+            return Err(Error::new(500, "planned", "planned failure of the alarm"));
+        }
+        Ok(())
+    }
+}
+
+impl<const SQL: bool> ProbeApi for AnyProbe<SQL> {
+    async fn put(&mut self, key: String, value: u64) -> Result<(), Error> {
+        write(&self.ctx, &key, value).await
+    }
+
+    async fn put_all(&mut self, values: BTreeMap<String, u64>) -> Result<(), Error> {
+        for (key, value) in values {
+            write(&self.ctx, &key, value).await?;
+            yield_now().await;
+        }
+        Ok(())
+    }
+
+    async fn get(&self, key: String) -> Result<Option<u64>, Error> {
+        read(&self.ctx, &key).await
+    }
+
+    async fn keys(&self, prefix: String) -> Result<Vec<String>, Error> {
+        let range: KeyRange = dokit_storage::ListOptions::new()
+            .prefix(prefix)
+            .to_range()?;
+        let entries = self.ctx.storage().list(&range).await?;
+        Ok(entries.into_iter().map(|(key, _)| key).collect())
+    }
+
+    async fn increment(&mut self, by: u64) -> Result<u64, Error> {
+        let before: u64 = read(&self.ctx, "count").await?.unwrap_or(0);
+        yield_now().await;
+        let after = before + by;
+        write(&self.ctx, "count", after).await?;
+        Ok(after)
+    }
+
+    async fn put_then_fail(&mut self, key: String, value: u64) -> Result<(), Error> {
+        write(&self.ctx, &key, value).await?;
+        Err(Error::new(418, "planned", "planned failure").with_details(value))
+    }
+
+    async fn put_then_panic(&mut self, key: String, value: u64) -> Result<(), Error> {
+        write(&self.ctx, &key, value).await?;
+        panic!("planned panic");
+    }
+
+    async fn commit_then_fail(&mut self, early: String, late: String) -> Result<(), Error> {
+        write(&self.ctx, &early, 1).await?;
+        self.ctx.commit().await?;
+        write(&self.ctx, &late, 1).await?;
+        Err(Error::new(418, "planned", "planned failure"))
+    }
+
+    async fn write_while_reading(&self, key: String) -> Result<(), Error> {
+        write(&self.ctx, &key, 1).await
+    }
+
+    async fn delete_all(&mut self) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        batch.delete_all();
+        Ok(self.ctx.storage().commit(batch).await?)
+    }
+
+    async fn keep(&mut self, kinds: Kinds) -> Result<Kinds, Error> {
+        let mut batch = Batch::new();
+        batch.put("kinds", json(&kinds)?);
+        self.ctx.storage().commit(batch).await?;
+        let kept = self.ctx.storage().get("kinds").await?.unwrap_or_default();
+        Ok(dokit_storage::decode("kinds", &kept)?)
+    }
+
+    async fn remember(&mut self, value: u64, fail: bool) -> Result<(), Error> {
+        self.remembered = value;
+        if fail {
+            return Err(Error::new(418, "planned", "planned failure"));
+        }
+        write(&self.ctx, REMEMBERED, value).await
+    }
+
+    async fn remembered(&self) -> Result<(u64, u64), Error> {
+        let stored = read(&self.ctx, REMEMBERED).await?.unwrap_or(0);
+        Ok((self.remembered, stored))
+    }
+
+    async fn add_to_state(&mut self, number: u64, end: String) -> Result<(), Error> {
+        self.state.push(number);
+        yield_now().await;
+        match &*end {
+            "fail" => return Err(Error::new(418, "planned", "planned failure")),
+            "panic" => panic!("planned panic"),
+            "commit" => {
+                self.state.save()?;
+                self.ctx.commit().await?;
+                self.state.push(number);
+                return Err(Error::new(418, "planned", "planned failure"));
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    async fn numbers(&self) -> Result<Vec<u64>, Error> {
+        Ok(self.state.clone())
+    }
+
+    async fn add_later(
+        &mut self,
+        name: String,
+        numbers: Vec<u64>,
+        fail: bool,
+    ) -> Result<(), Error> {
+        let other = self.ctx.namespace::<Self>().get_by_name(&name);
+        for number in numbers {
+            let call = async |other| {
+                let other = ProbeApiClient::new(other);
+                other.add_to_state(number, String::new()).await
+            };
+            self.ctx.after_commit(&other, call).await?;
+        }
+        match fail {
+            true => Err(Error::new(418, "planned", "planned failure")),
+            false => Ok(()),
+        }
+    }
+
+    async fn add_to_each_later(&mut self, names: Vec<String>, number: u64) -> Result<(), Error> {
+        for name in names {
+            self.add_later(name, vec![number], false).await?;
+        }
+        Ok(())
+    }
+
+    async fn undelivered(&self) -> Result<Vec<String>, Error> {
+        let undelivered = self.ctx.undelivered().await?;
+        Ok(undelivered.into_iter().map(|call| call.error).collect())
+    }
+
+    async fn meet(&self, parties: usize) -> Result<(), Error> {
+        let mut came = false;
+        poll_fn(|task| {
+            let mut meeting = self.meeting.lock().unwrap();
+            if !came {
+                came = true;
+                meeting.push(task.waker().clone());
+                meeting.iter().for_each(Waker::wake_by_ref);
+            }
+            match meeting.len() {
+                those if those < parties => Poll::Pending,
+                _ => Poll::Ready(()),
+            }
+        })
+        .await;
+        Ok(())
+    }
+
+    async fn identity(&self) -> Result<(Option<String>, String), Error>;
+    /// Sets the alarm, some milliseconds from now, to fail its first tries.
+    async fn set_alarm(&mut self, in_millis: i64, failures: u32) -> Result<Timestamp, Error>;
+    /// Sets the alarm and fails.
+    async fn set_alarm_then_fail(&mut self, in_millis: i64) -> Result<(), Error>;
+    /// Removes the alarm.
+    async fn delete_alarm(&mut self) -> Result<(), Error>;
+    /// The time of the alarm.
+    async fn alarm_time(&self) -> Result<Option<Timestamp>, Error>;
+    /// The runs of the alarm that succeeded.
+    async fn fired(&self) -> Result<Vec<Fired>, Error>;
+    /// How often an alarm that was given up was tried.
+    async fn given_up(&self) -> Result<Option<u32>, Error>;
+    /// Has another probe call the next, and so on: "done" from the last, or the code of what stopped it.
+    async fn call_along(&mut self, names: Vec<String>) -> Result<String, Error>;
+    /// Calls another probe.
+    async fn increment_other(&mut self, name: String, by: u64) -> Result<u64, Error>;
+}
+
+/// The object that the suite drives, with keys alone.
+pub type Probe = AnyProbe<false>;
+
+/// The same with a SQL database, which changes nothing that can be asked of its keys.
+pub type SqlProbe = AnyProbe<true>;
+
+/// The object that the suite drives, of either kind.
+#[derive(Debug)]
+pub struct AnyProbe<const SQL: bool> {
+    ctx: Context,
+    remembered: u64,
+    state: State<Vec<u64>>,
+    /// Those that have come to the meeting and wait, awake only when all have.
+    meeting: Mutex<Vec<Waker>>,
+}
+
+const FAILURES: &str = "alarm:failures";
+const FIRED: &str = "alarm:fired:";
+const REMEMBERED: &str = "remembered";
+
+#[durable_object(state = state)]
+impl<const SQL: bool> DurableObject for AnyProbe<SQL> {
+    const NAMESPACE: &'static str = if SQL { "sql-probe" } else { "probe" };
+    const SQL: bool = SQL;
+
+    type Api = ProbeApiServer;
+
+    async fn new(ctx: Context) -> Result<Self> {
+        let remembered = read(&ctx, REMEMBERED).await?.unwrap_or(0);
+        let state = ctx
+            .state(Vec::new)
+            .check(|numbers| at_most_four(numbers))
+            .load()
+            .await?;
+        Ok(Self {
+            ctx,
+            remembered,
+            state,
+            meeting: Mutex::default(),
         })
     }
 

@@ -164,7 +164,7 @@ impl Context {
     ///
     /// The socket stays open while the object sleeps: its messages wake it. It does not survive the end
     /// of the process. Tags are at most 10, one that is named twice counted once, and at most 256
-    /// characters long each; an object has at most 32,768 sockets.
+    /// bytes long each; an object has at most 32,768 sockets.
     ///
     /// # Errors
     ///

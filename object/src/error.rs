@@ -1,6 +1,6 @@
 use std::{borrow::Cow, error::Error as StdError, fmt};
 
-use dokit_alarms::Error as AlarmError;
+use dokit_alarms::{DurationError, Error as AlarmError};
 use dokit_client::{ErrorReply, RpcError};
 use dokit_storage::{
     Error as StorageError,
@@ -11,8 +11,8 @@ use serde::Serialize;
 /// What an object answers when it cannot do what it was asked: a status, a stable code and a message
 /// for the caller, and apart from those what only the log gets to see.
 ///
-/// It is the ready-made error type for methods that need none of their own. Errors of storage, of SQL and of
-/// alarms convert with `?`: those that the caller's input can cause (a value too large, a refused value) keep their
+/// It is the ready-made error type for methods that need none of their own. Errors of storage, of SQL, of
+/// durations and of alarms convert with `?`: those that the caller's input can cause (a value too large, a refused value) keep their
 /// text, all others become `internal`.
 #[derive(Clone, Debug)]
 pub struct Error {
@@ -129,6 +129,12 @@ impl From<AlarmError> for Error {
             _ => return Self::internal(error),
         };
         Self::new(status, code, error.to_string())
+    }
+}
+
+impl From<DurationError> for Error {
+    fn from(error: DurationError) -> Self {
+        AlarmError::Duration(error).into()
     }
 }
 

@@ -74,6 +74,44 @@ pub(crate) struct Ended {
     pub(crate) failed: Option<String>,
 }
 
+/// What an object without keys of its own needs of it; a `TypedStorage` has these, too.
+impl Storage {
+    /// Sets the alarm, in place of one that is set already. A time that has passed is due at once.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::InvalidAlarm`] for a moment before 1970 or after 2188; [`Error::Refused`] where the object
+    /// has no alarm handler, or no call that takes `&mut self` is running.
+    pub async fn set_alarm(&mut self, at: Timestamp) -> Result<()> {
+        let mut batch = Batch::new();
+        batch.set_alarm(at);
+        self.commit(batch).await
+    }
+
+    /// Removes the alarm; no error where there is none.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] where no call that takes `&mut self` is running.
+    pub async fn delete_alarm(&mut self) -> Result<()> {
+        let mut batch = Batch::new();
+        batch.delete_alarm();
+        self.commit(batch).await
+    }
+
+    /// Deletes all that the object has stored: its keys, those of the library included, its rows, its
+    /// alarm, and the calls that wait to be [made after a commit](crate::Context::after_commit).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Refused`] where no call that takes `&mut self` is running.
+    pub async fn delete_all(&mut self) -> Result<()> {
+        let mut batch = Batch::new();
+        batch.delete_all();
+        self.commit(batch).await
+    }
+}
+
 impl Storage {
     pub(crate) fn new(store: impl Store + Clone + 'static, alarm_handler: bool) -> Self {
         Self {

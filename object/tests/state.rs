@@ -81,9 +81,7 @@ fn planned() -> Error {
 
 impl Cart {
     async fn wipe(&self) -> Result<()> {
-        let mut batch = Batch::new();
-        batch.delete_all();
-        Ok(self.ctx.storage().commit(batch).await?)
+        Ok(self.ctx.storage().delete_all().await?)
     }
 }
 
@@ -142,9 +140,7 @@ impl CartApi for Cart {
     }
 
     async fn remind(&mut self) -> Result<()> {
-        let mut batch = Batch::new();
-        batch.set_alarm(self.ctx.now());
-        Ok(self.ctx.storage().commit(batch).await?)
+        Ok(self.ctx.storage().set_alarm(self.ctx.now()).await?)
     }
 
     async fn names(&self) -> Result<Vec<String>> {

@@ -9,5 +9,6 @@ mod counter;
 mod order_processing;
 mod preferences;
 mod rate_limiter;
+mod session;
 mod socket;
 mod support;

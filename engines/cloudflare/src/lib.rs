@@ -23,6 +23,8 @@ mod router;
 #[cfg(target_arch = "wasm32")]
 mod serve;
 #[cfg(target_arch = "wasm32")]
+mod sockets;
+#[cfg(target_arch = "wasm32")]
 mod sql;
 #[cfg(any(target_arch = "wasm32", test))]
 mod statements;

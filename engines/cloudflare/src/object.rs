@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt, pin::pin, rc::Rc, sync::Arc, time::Duratio
 use dokit_client::{Access, ErrorReply, ObjectId, PAYLOAD_BYTES, code};
 use dokit_object::{
     Activation, Call, Chain, Context, Delivery, InvalidNamespace, ObjectType, Outcome, Response,
-    Surroundings, deadline, error_response, fail_alarm, route,
+    SocketCall, Surroundings, deadline, error_response, fail_alarm, route,
 };
 use dokit_storage::{Batch, Error, Store, Timestamp};
 use futures_util::{
@@ -25,6 +25,7 @@ use crate::{
     clock::{PlatformClock, millis},
     last_words, message,
     router::{Bindings, read_id},
+    sockets::{Event, Peers},
     store::ObjectStore,
 };
 
@@ -58,20 +59,23 @@ impl Exported {
     /// A JavaScript error, for the platform to show.
     pub fn new(
         object_type: Result<ObjectType, InvalidNamespace>,
-        state: &DurableObjectState,
+        state: DurableObjectState,
         env: &Env,
     ) -> Result<Self, JsValue> {
         let object_type = object_type.map_err(|error| js_sys::Error::new(&error.to_string()))?;
+        let router = Arc::new(Bindings::new(env.clone()));
+        let mut surroundings = Surroundings::new(Arc::new(PlatformClock), router);
+        surroundings.variables = Arc::new(variables(env));
+        let id = read_id(&state.id()?)?;
         let mut store = ObjectStore::new(state.storage()?);
         if object_type.sql() {
             store = store.with_sql()?;
         }
-        let router = Arc::new(Bindings::new(env.clone()));
-        let mut surroundings = Surroundings::new(Arc::new(PlatformClock), router);
-        surroundings.variables = Arc::new(variables(env));
+        let now = surroundings.clock.now();
         let object = Object {
+            peers: Peers::restore(Rc::new(state), &object_type, &id, now)?,
             object_type,
-            id: read_id(&state.id()?)?,
+            id,
             store,
             surroundings,
             calls: Semaphore::new(CALLS),
@@ -88,11 +92,16 @@ impl Exported {
         let lost = Rc::clone(&object);
         let run = async move {
             let answer = object.request(&request).await;
-            let response = answer.unwrap_or_else(|error| {
+            let mut response = answer.unwrap_or_else(|error| {
                 object.log(&error);
                 error_response(&error)
             });
-            message::write_response(&response).map(JsValue::from)
+            let upgrade = object.peers.accept(&mut response);
+            object.peers.tell_orphans(object.telling()).await;
+            match upgrade? {
+                Some(upgrade) => Ok(upgrade.into()),
+                None => message::write_response(&response).map(JsValue::from),
+            }
         };
         last_words::event(run, move |why| {
             let error = lost.ended(why);
@@ -100,6 +109,45 @@ impl Exported {
                 Ok(response) => Promise::resolve(&JsValue::from(response)),
                 Err(thrown) => Promise::reject(&thrown),
             }
+        })
+    }
+
+    /// The class's `webSocketMessage`.
+    pub fn websocket_message(&self, socket: web_sys::WebSocket, message: &JsValue) -> Promise {
+        self.tell(socket, Event::message(message))
+    }
+
+    /// The class's `webSocketClose`.
+    pub fn websocket_close(
+        &self,
+        socket: web_sys::WebSocket,
+        code: u16,
+        reason: String,
+        was_clean: bool,
+    ) -> Promise {
+        self.tell(socket, Event::closed(code, reason, was_clean))
+    }
+
+    /// The class's `webSocketError`.
+    pub fn websocket_error(&self, socket: web_sys::WebSocket, error: JsValue) -> Promise {
+        self.tell(socket, Event::broken(error))
+    }
+
+    fn tell(&self, socket: web_sys::WebSocket, event: Event) -> Promise {
+        let object = Rc::clone(&self.object);
+        let lost = Rc::clone(&object);
+        let run = async move {
+            let place = object.calls.try_acquire();
+            let now = object.surroundings.clock.now();
+            let told = object
+                .peers
+                .handle(&socket, event, place.is_ok(), now, object.telling());
+            told.await;
+            Ok(JsValue::UNDEFINED)
+        };
+        last_words::event(run, move |why| {
+            lost.ended(why);
+            Promise::resolve(&JsValue::UNDEFINED)
         })
     }
 
@@ -131,6 +179,7 @@ struct Object {
     object_type: ObjectType,
     id: ObjectId,
     store: ObjectStore,
+    peers: Peers,
     surroundings: Surroundings,
     calls: Semaphore,
     awake: RwLock<Option<Activation>>,
@@ -146,8 +195,29 @@ impl Object {
         let Ok(_place) = self.calls.try_acquire() else {
             return Err(ErrorReply::overloaded());
         };
+        self.run_within(deadline, chain, call).await
+    }
+
+    async fn run_within(
+        &self,
+        deadline: Duration,
+        chain: Chain,
+        call: Call,
+    ) -> Result<Response, ErrorReply> {
         let until = self.surroundings.clock.now().saturating_add(deadline);
         chain.scope(self.run(call, until)).await
+    }
+
+    /// How an event of a socket is run.
+    fn telling(&self) -> impl AsyncFn(SocketCall) -> Result<Response, ErrorReply> {
+        async |call| {
+            let chain = Chain::default().with(self.id.clone());
+            let answer = self.run_within(DEADLINE, chain, Call::Socket(call)).await;
+            if let Err(error) = &answer {
+                self.log(error);
+            }
+            answer
+        }
     }
 
     /// Runs the alarm that the platform delivers. It fails only where the outcome could not be
@@ -235,6 +305,7 @@ impl Object {
         let Outcome {
             reply,
             writes,
+            sockets,
             reset,
             ..
         } = outcome;
@@ -248,6 +319,8 @@ impl Object {
             running.keep(writes).await
         };
         kept.await.map_err(|error| commit_failed(&error))?;
+        sockets.perform();
+        self.peers.settle();
         if !reset {
             *awake = Some(activation);
         }
@@ -277,6 +350,7 @@ impl Object {
             self.object_type.handlers().alarm,
             self.surroundings.clone(),
         );
+        let ctx = self.peers.connect(ctx, &self.object_type);
         let running = self
             .store
             .begin()
@@ -287,6 +361,7 @@ impl Object {
             Ok((activation, writes)) => {
                 let kept = running.keep(writes).await;
                 kept.map_err(|error| commit_failed(&error))?;
+                self.peers.settle();
                 Ok(activation)
             }
             Err(error) => {

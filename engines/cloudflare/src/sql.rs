@@ -2,7 +2,9 @@
 
 use std::{fmt, rc::Rc};
 
-use dokit_storage::sql::{Cursor, SqlAccess, SqlEngine, SqlError, SqlLimits, SqlValue};
+use dokit_storage::sql::{
+    Cursor, SqlAccess, SqlEngine, SqlError, SqlLimits, SqlValue, USER_PRAGMAS,
+};
 use worker::{
     js_sys::{Array, ArrayBuffer, Error as JsError, Function, Reflect, Uint8Array},
     wasm_bindgen::{JsCast, JsValue, closure::ScopedClosure},
@@ -194,6 +196,17 @@ impl SqlEngine for Rows {
             return Err(SqlError::Refused {
                 operation: format!("use of {name}"),
                 reason: "names that begin with `_dokit_` are not the user's",
+            });
+        }
+        let pragmas = text
+            .statements
+            .iter()
+            .filter_map(|one| one.pragma.as_deref());
+        let foreign = |pragma: &&str| !USER_PRAGMAS.contains(pragma);
+        if let (SqlAccess::User, Some(pragma)) = (access, pragmas.clone().find(foreign)) {
+            return Err(SqlError::Refused {
+                operation: format!("PRAGMA {pragma}"),
+                reason: "only pragmas that describe tables and check them are allowed",
             });
         }
         let before = &text.statements[..text.statements.len() - 1];

@@ -19,6 +19,8 @@ pub(crate) struct Statement<'a> {
     /// Where it begins in the whole.
     start: usize,
     pub(crate) kind: Kind,
+    /// The pragma that it asks, in lower case: its schema's name where it gives one.
+    pub(crate) pragma: Option<String>,
     /// Whether it says `RETURNING`.
     pub(crate) returns: bool,
     /// How many parameters it has.
@@ -86,8 +88,7 @@ impl Statement<'_> {
 
     /// Whether it may be the one that defers foreign keys.
     pub(crate) fn defers(&self) -> bool {
-        let text = self.text.to_ascii_lowercase();
-        self.kind == Kind::Describe && text.contains("defer_foreign_keys")
+        self.pragma.as_deref() == Some("defer_foreign_keys")
     }
 
     /// The statement with those parameters made integers that `is_integer` says are: to the platform
@@ -126,6 +127,8 @@ struct Reader<'a> {
     kind: Option<Kind>,
     /// `WITH` was its first word: what follows says the kind.
     with: bool,
+    /// The first word was `PRAGMA`; then the word that follows it.
+    pragma: Option<String>,
     /// `REPLACE` was the last word, which may be a name.
     replace: bool,
     depth: usize,
@@ -153,6 +156,7 @@ impl<'a> Reader<'a> {
             names: Vec::new(),
             kind: None,
             with: false,
+            pragma: None,
             replace: false,
             depth: 0,
             returns: false,
@@ -183,6 +187,11 @@ impl<'a> Reader<'a> {
             self.places.push((place, which));
         }
         self.returns |= word == "RETURNING";
+        match &mut self.pragma {
+            None if self.kind.is_none() && word == "PRAGMA" => self.pragma = Some(String::new()),
+            Some(name) if name.is_empty() => *name = text.to_ascii_lowercase(),
+            _ => {}
+        }
         self.see_kind(&word);
         self.ended = (text == ";", self.ended.0 && word == "END");
         if self.trigger == Trigger::Perhaps {
@@ -242,6 +251,7 @@ impl<'a> Reader<'a> {
             start: self.at.start,
             // A `WITH` that leads to nothing is no statement, which the platform says.
             kind: self.kind.unwrap_or(Kind::Select),
+            pragma: self.pragma,
             returns: self.returns,
             parameters: self.parameters,
             places: self.places,

@@ -368,6 +368,15 @@ impl ObjectStore {
             return Ok(());
         }
         self.limits().check(&batch)?;
+        if let Some(rows) = &self.rows
+            && running
+            && batch.is_empty()
+            && !rows.calls().has_written()
+        {
+            // Nothing to commit.
+            rows.calls().undo().await;
+            return Ok(());
+        }
         self.write(&batch).await?;
         if batch.alarm() != AlarmChange::Keep {
             self.ringing.set(None);

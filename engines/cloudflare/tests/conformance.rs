@@ -1,157 +1,157 @@
-//! The suite of all engines, over workerd, as far as it can be without a clock that stands still and a
-//! disk that breaks. `.ci/workerd` runs it.
-//!
-//! Not asked here, beside the cases of time and of a broken disk: a panic (it ends the instance), calls
-//! that spin until another runs beside them (JavaScript's microtasks would spin for ever), and the name
-//! of an object that is woken by its id (the platform does not tell).
+//! The suite of all engines, over workerd: with its clock standing still, a disk that can be broken, and
+//! sleep forced between any two calls (`.ci/drive.js`). `.ci/workerd` runs it.
 
 #![cfg(not(target_arch = "wasm32"))]
 #![expect(clippy::unwrap_used, reason = "a test's way to fail is to panic")]
 
-use std::{
-    io::{BufRead, BufReader, Read, Write},
-    net::TcpStream,
-    path::Path,
-    process::{Child, Command, Stdio},
-    time::Duration,
-};
+#[expect(dead_code, reason = "other tests use the rest of it")]
+mod workerd;
 
-use dokit_conformance::{Engine, Session, engine};
+use std::{sync::Arc, time::Duration};
+
+use dokit_conformance::{Engine, Session, engine, for_each_engine_case, for_each_sql_case, sql};
 use dokit_object::{Request, Response};
-use serde_json::Value;
-use tempfile::TempDir;
+use workerd::Workerd;
 
-/// workerd as a process of its own.
-struct Workerd {
-    data: TempDir,
-    process: Child,
-    port: u16,
-}
+/// The cases that cannot be asked here, and why. All others are.
+const LEFT_OUT: &[(&str, &str)] = &[];
 
-impl Workerd {
-    fn new() -> Self {
-        let data = tempfile::tempdir().unwrap();
-        let (process, port) = start(data.path());
-        Self {
-            data,
-            process,
-            port,
-        }
+/// workerd, whose clock stands still.
+struct Platform(Arc<Workerd>);
+
+impl Platform {
+    fn start() -> Self {
+        let platform = Self(Arc::new(Workerd::start("probe")));
+        platform.told("/-start", "[]");
+        platform
     }
 
-    fn kill(&mut self) {
-        self.process.kill().unwrap();
-        self.process.wait().unwrap();
+    fn told(&self, path: &str, body: &str) {
+        let (status, answer) = self.0.send("POST", path, body);
+        assert_eq!(status, 200, "{path}: {answer}");
+    }
+
+    async fn ask(&self, request: Request) -> Response {
+        let workerd = Arc::clone(&self.0);
+        let asked = tokio::task::spawn_blocking(move || workerd.request(&request));
+        asked.await.unwrap().map(Into::into)
+    }
+
+    /// Asks one of the doors for tests, without holding up what runs beside.
+    async fn tell(&self, path: &str) {
+        let mut request = Request::default();
+        *request.method_mut() = http::Method::POST;
+        *request.uri_mut() = path.parse().unwrap();
+        let answer = self.ask(request).await;
+        assert_eq!(answer.status(), 200, "{path}: {:?}", answer.body());
     }
 }
 
-impl Drop for Workerd {
-    fn drop(&mut self) {
-        self.kill();
-    }
-}
-
-fn start(data: &Path) -> (Child, u16) {
-    let serve = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.ci/workerd-serve");
-    let mut process = Command::new(serve)
-        .args(["probe", "serve", "--addr", "127.0.0.1:0", "--data"])
-        .arg(data)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut told = String::new();
-    let output = process.stdout.take().unwrap();
-    BufReader::new(output).read_line(&mut told).unwrap();
-    let event: Value = serde_json::from_str(&told).unwrap();
-    let port = event["port"].as_u64().unwrap().try_into().unwrap();
-    (process, port)
-}
-
-/// One request on a connection of its own.
-fn send(port: u16, request: &Request) -> Response {
-    let mut stream = TcpStream::connect(("127.0.0.1", port)).unwrap();
-    let mut head = format!(
-        "{} {} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: {}\r\n",
-        request.method(),
-        request.uri(),
-        request.body().len()
-    );
-    for (name, value) in request.headers() {
-        head += &format!("{name}: {}\r\n", value.to_str().unwrap());
-    }
-    head += "\r\n";
-    stream.write_all(head.as_bytes()).unwrap();
-    stream.write_all(request.body()).unwrap();
-    let mut answer = Vec::new();
-    stream.read_to_end(&mut answer).unwrap();
-    let text = String::from_utf8(answer).unwrap();
-    let (head, body) = text.split_once("\r\n\r\n").unwrap();
-    let status = head.split(' ').nth(1).unwrap();
-    let mut response = Response::new(body.to_owned().into());
-    *response.status_mut() = status.parse().unwrap();
-    response
-}
-
-impl Engine for Workerd {
+impl Engine for Platform {
     async fn request(&self, request: Request) -> Response {
-        let port = self.port;
-        let answer = tokio::task::spawn_blocking(move || send(port, &request));
-        answer.await.unwrap()
+        self.ask(request).await
     }
 
     async fn crash(&mut self) {
-        self.kill();
-        let (process, port) = start(self.data.path());
-        (self.process, self.port) = (process, port);
+        let (_, before) = self.0.json("GET", "/-known", "");
+        Arc::get_mut(&mut self.0).unwrap().crash();
+        let start = format!("/-start?now={}", before["now"]);
+        self.told(&start, &before["known"].to_string());
     }
 
-    async fn advance(&self, _: Duration) {
-        unreachable!("workerd's clock cannot be moved");
+    async fn advance(&self, by: Duration) {
+        self.tell(&format!("/-advance?by={}", by.as_millis())).await;
     }
 
     async fn sleep(&self) {
-        unreachable!("workerd puts objects to sleep when it likes");
+        self.tell("/sleep").await;
     }
 
     async fn break_disk(&self) {
-        unreachable!("workerd's disk does not break");
+        self.tell("/-disk?broken=true").await;
     }
 
     async fn mend_disk(&self) {
-        unreachable!("workerd's disk does not break");
+        self.tell("/-disk?broken=false").await;
     }
 
     async fn settle(&self) {
-        unreachable!("only cases of time wait for alarms");
+        self.tell("/-advance?by=0").await;
     }
 }
 
 macro_rules! tests {
-    ($($case:ident,)*) => {
-        $(
-            #[tokio::test(flavor = "multi_thread")]
-            #[ignore = "needs workerd: run .ci/workerd"]
-            async fn $case() {
-                engine::$case(&mut Session::new(Workerd::new(), false)).await;
-            }
-        )*
+    ($module:ident, $cases:ident, $with:ident: $($case:ident,)*) => {
+        const $cases: &[&str] = &[$(stringify!($case)),*];
+
+        mod $with {
+            use super::*;
+
+            $(
+                mod $case {
+                    use super::*;
+
+                    #[tokio::test(flavor = "multi_thread")]
+                    #[ignore = "needs workerd: run .ci/workerd"]
+                    async fn awake() {
+                        run(false).await;
+                    }
+
+                    #[tokio::test(flavor = "multi_thread")]
+                    #[ignore = "needs workerd: run .ci/workerd"]
+                    async fn put_to_sleep_between_any_two_calls() {
+                        run(true).await;
+                    }
+
+                    async fn run(sleepy: bool) {
+                        if !is_left_out(stringify!($case)) {
+                            let session = Session::new(Platform::start(), sleepy);
+                            $module::$case(&mut session.$with()).await;
+                        }
+                    }
+                }
+            )*
+        }
     };
 }
 
-tests! {
-    exclusive_calls_run_one_at_a_time,
-    a_shared_call_cannot_write,
-    what_a_call_wrote_is_there_after_a_crash,
-    a_call_that_fails_leaves_nothing,
-    a_failed_call_leaves_nothing_in_memory,
-    an_early_commit_stays_when_the_call_fails,
-    objects_are_apart,
-    an_object_knows_its_name_and_its_id,
-    an_object_calls_another,
-    a_call_that_comes_back_to_an_object_that_waits_is_refused,
-    values_of_every_kind_come_back_as_they_went_in,
-    keys_are_listed_in_the_order_of_their_bytes,
-    bad_input_is_answered_with_a_stable_code_and_the_object_serves_on,
-    a_plain_request_reaches_fetch,
-    an_object_without_fetch_names_its_methods,
+macro_rules! tests_of_keys {
+    ($($case:ident,)*) => { tests! { engine, CASES, of_objects_with_keys: $($case,)* } };
+}
+
+macro_rules! tests_of_sql_objects {
+    ($($case:ident,)*) => { tests! { engine, SQL_OBJECT_CASES, of_sql_objects: $($case,)* } };
+}
+
+for_each_engine_case!(tests_of_keys);
+for_each_engine_case!(tests_of_sql_objects);
+
+/// The cases of what objects keep in rows.
+mod of_rows {
+    use super::*;
+
+    macro_rules! tests_of_rows {
+        ($($case:ident,)*) => { tests! { sql, CASES, of_objects_with_keys: $($case,)* } };
+    }
+
+    for_each_sql_case!(tests_of_rows);
+
+    pub(super) fn cases() -> &'static [&'static str] {
+        CASES
+    }
+}
+
+fn is_left_out(case: &str) -> bool {
+    LEFT_OUT.iter().any(|(name, _)| *name == case)
+}
+
+#[test]
+fn what_is_left_out_is_a_case() {
+    assert_eq!(CASES, SQL_OBJECT_CASES);
+    for (name, _) in LEFT_OUT {
+        assert!(
+            CASES.contains(name) || of_rows::cases().contains(name),
+            "{name}"
+        );
+    }
 }

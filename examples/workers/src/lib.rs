@@ -1,5 +1,7 @@
 //! The objects of the other examples, unchanged, on Cloudflare.
 
+#[path = "../../chat_room.rs"]
+mod chat_room;
 #[path = "../../counter.rs"]
 mod counter;
 #[path = "../../order_processing.rs"]
@@ -7,8 +9,9 @@ mod order_processing;
 #[path = "../../rate_limiter.rs"]
 mod rate_limiter;
 
+use chat_room::ChatRoom;
 use counter::Counter;
 use order_processing::Order;
 use rate_limiter::RateLimiter;
 
-dokit_cloudflare::export!(Counter, Order, RateLimiter);
+dokit_cloudflare::export!(ChatRoom, Counter, Order, RateLimiter);
