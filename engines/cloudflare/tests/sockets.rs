@@ -7,6 +7,7 @@
 // The client of the embedded engine's tests.
 #[path = "../../embedded/tests/peer/mod.rs"]
 mod peer;
+#[expect(dead_code, reason = "the other tests use the rest of it")]
 mod workerd;
 
 use std::{
@@ -217,7 +218,10 @@ fn a_room_that_nobody_asks_anything_falls_asleep_and_its_sockets_stay_open() {
         if room.call("wakes", &json!([])) != woken {
             return;
         }
-        assert!(begun.elapsed() < Duration::from_secs(120), "it never sleeps");
+        assert!(
+            begun.elapsed() < Duration::from_secs(120),
+            "it never sleeps"
+        );
     }
 }
 
@@ -245,7 +249,10 @@ fn a_message_over_the_limit_closes_its_socket_and_no_other() {
     let Message::Text(told) = bob.next() else {
         panic!("bytes came where a text was due");
     };
-    assert!(told.starts_with("ann 1009 a message of the peer is over the limit"), "{told}");
+    assert!(
+        told.starts_with("ann 1009 a message of the peer is over the limit"),
+        "{told}"
+    );
     let ends = room.call("ends", &json!([]));
     let broke = "ann broke: a message of the peer is over the limit of 1048576 bytes";
     assert_eq!(ends, json!([broke, "ann 1009 clean"]));
@@ -264,5 +271,8 @@ fn a_peer_that_breaks_the_protocol_is_told_how() {
     let broke = "the peer broke the protocol: Unexpected continuation frame";
     assert_eq!(bob.next(), format!("ann 1002 {broke} broken").into());
     let ends = room.call("ends", &json!([]));
-    assert_eq!(ends, json!([format!("ann broke: {broke}"), "ann 1002 broken"]));
+    assert_eq!(
+        ends,
+        json!([format!("ann broke: {broke}"), "ann 1002 broken"])
+    );
 }
