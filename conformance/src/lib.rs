@@ -9,14 +9,18 @@
     reason = "a test's way to fail is to panic"
 )]
 
+mod echo;
 pub mod engine;
 mod probe;
 mod room;
 mod rows;
+#[cfg(not(target_arch = "wasm32"))]
+pub mod script;
 pub mod sockets;
 pub mod sql;
 pub mod store;
 
+pub use echo::{Echo, EchoApi, EchoApiClient, EchoApiServer};
 pub use engine::{Engine, Session};
 pub use probe::{
     AnyProbe, Fired, Kinds, Plain, PlainApi, PlainApiClient, PlainApiServer, Probe, ProbeApi,

@@ -423,12 +423,12 @@ pub async fn a_socket_of_an_early_commit_ends_when_its_call_fails<E: SocketEngin
     let mut bob = rooms.join("name=bob").await;
     let refused = rooms.try_join("early?name=ann").await.err().unwrap();
     assert_eq!(refused.status().as_u16(), 418);
+    let names: Vec<String> = rooms.call("names", [()]).await;
+    assert_eq!(names, ["bob"]);
     let told = text_of(bob.next().await);
     assert!(told.starts_with("ann 1006 "), "{told}");
     let ends: Vec<String> = rooms.call("ends", json!([])).await;
     assert_eq!(ends, ["ann 1006 broken"]);
-    let names: Vec<String> = rooms.call("names", [()]).await;
-    assert_eq!(names, ["bob"]);
 }
 
 /// As for writes.

@@ -90,6 +90,7 @@ impl<T: DurableObject> Awake for Object<T> {
                 Box::pin(transact(ctx, Mode::Writing, async move {
                     let storage = self.ctx.storage();
                     let answer = self.object.fetch(request).await;
+                    let answer = answer.and_then(sendable);
                     let answer = answer.map_err(|error| Failure::Method(error.into_reply()));
                     keep(&mut self.object, &storage, answer)
                 }))
@@ -398,6 +399,19 @@ async fn catch_panic<R>(run: impl Future<Output = R>) -> Result<R, ErrorReply> {
     let result = AssertUnwindSafe(run).catch_unwind().await;
     result.map_err(|panic| ErrorReply::internal(&Panicked(panic_text(&*panic).to_owned())))
 }
+
+/// Refuses a response that not every engine can send. (Of 101 the sockets know whether it is in place.)
+fn sendable(response: Response) -> Result<Response> {
+    match response.status().as_u16() {
+        101 | 200..=599 => Ok(response),
+        status => Err(Error::internal(Unsendable(status))),
+    }
+}
+
+/// What the log gets to see of such a response.
+#[derive(Debug, thiserror::Error)]
+#[error("the object answered with status {0}; an answer has one from 200 to 599")]
+struct Unsendable(u16);
 
 /// An engine's mistake.
 #[derive(Debug, thiserror::Error)]

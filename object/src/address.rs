@@ -54,6 +54,7 @@ impl Address {
             }
         }
         let Some(namespace) = found else {
+            known.sort_unstable();
             return Err(ErrorReply::namespace_not_found(namespace, &known));
         };
         let Some(second) = second.filter(|second| !second.is_empty()) else {

@@ -60,6 +60,8 @@ pub trait DurableObject: Sized + MaybeSend + MaybeSync + 'static {
     }
 
     /// Answers a plain HTTP request whose path, relative to the object, is not the name of a method.
+    ///
+    /// The status is from 200 to 599; with any other the call fails as `internal`, on every engine.
     fn fetch(&mut self, request: Request) -> impl Future<Output = Result<Response>> + MaybeSend {
         let _ = request;
         async { Err(Error::missing_handler("fetch")) }

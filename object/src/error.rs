@@ -125,6 +125,10 @@ impl From<AlarmError> for Error {
             AlarmError::Storage(error) => return error.into(),
             AlarmError::Duration(_) => (400, "invalid_duration"),
             AlarmError::InvalidTime { .. } => (400, "invalid_alarm"),
+            AlarmError::InvalidInterval { .. } => (400, "invalid_interval"),
+            AlarmError::InvalidId { .. } => (400, "invalid_alarm_id"),
+            AlarmError::InvalidCron { .. } => (400, "invalid_cron"),
+            AlarmError::AlreadyScheduled { .. } => (409, "already_scheduled"),
             AlarmError::ActionTooLarge { .. } => (413, "value_too_large"),
             _ => return Self::internal(error),
         };
@@ -147,5 +151,37 @@ impl RpcError for Error {
         Some(Self {
             reply: reply.clone(),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dokit_alarms::Alarms;
+    use dokit_storage::{Memory, Timestamp};
+
+    use super::*;
+    use crate::testing::block_on;
+
+    #[test]
+    fn what_a_caller_can_get_wrong_of_an_alarm_is_told_to_the_caller() {
+        let told = |error: AlarmError| {
+            let text = error.to_string();
+            let error = Error::from(error);
+            assert_eq!(error.to_string(), text);
+            (error.status(), error.code().to_owned())
+        };
+        block_on(async {
+            let (jobs, now) = (Alarms::<()>::new(), Timestamp::from_millis(1));
+            let store = &mut Memory::new();
+            let refused = jobs.schedule(store, now, "soon", &()).await.unwrap_err();
+            assert_eq!(told(refused), (400, "invalid_duration".to_owned()));
+            let past = Timestamp::from_millis(-1);
+            let refused = jobs.schedule(store, now, past, &()).await.unwrap_err();
+            assert_eq!(told(refused), (400, "invalid_alarm".to_owned()));
+            let refused = jobs.every(store, now, "id", "1ms", &()).await.unwrap_err();
+            assert_eq!(told(refused), (400, "invalid_interval".to_owned()));
+            let refused = jobs.every(store, now, "", "1h", &()).await.unwrap_err();
+            assert_eq!(told(refused), (400, "invalid_alarm_id".to_owned()));
+        });
     }
 }

@@ -9,6 +9,7 @@ mod counter;
 mod order_processing;
 mod preferences;
 mod rate_limiter;
+mod scheduled_jobs;
 mod session;
 mod socket;
 mod support;

@@ -196,6 +196,8 @@ impl Drop for Connection {
             self.sockets.remove(self.id);
             return;
         }
+        // It has no peer from now on, whenever its end is told.
+        self.sockets.end(self.id);
         self.sockets.orphan(Self {
             sockets: self.sockets.clone(),
             id: self.id,

@@ -39,14 +39,13 @@ impl Workerd {
 
     /// `kill -9`, and another process on the same data.
     pub(crate) fn crash(&mut self) {
-        self.crash_into(self.worker);
+        self.kill();
+        (self.process, self.port) = start(self.worker, self.data.path());
     }
 
-    /// `kill -9`, and a process that serves another worker on the same data.
-    pub(crate) fn crash_into(&mut self, worker: &'static str) {
-        self.kill();
-        self.worker = worker;
-        (self.process, self.port) = start(worker, self.data.path());
+    /// Where it listens.
+    pub(crate) fn address(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.port).into()
     }
 
     /// The status and the body that a request is answered with.
@@ -54,11 +53,6 @@ impl Workerd {
         let request = Request::builder().method(verb).uri(path);
         let answer = self.request(&request.body(body).unwrap());
         (answer.status().as_u16(), answer.into_body())
-    }
-
-    /// Where it listens.
-    pub(crate) fn address(&self) -> SocketAddr {
-        ([127, 0, 0, 1], self.port).into()
     }
 
     /// What a request is answered, on a connection of its own.

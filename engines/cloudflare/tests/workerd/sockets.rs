@@ -1,13 +1,4 @@
-//! WebSockets over workerd: the cases of the conformance suite, and what is the platform's.
-//! `.ci/workerd` runs it.
-
-#![cfg(not(target_arch = "wasm32"))]
-#![expect(clippy::unwrap_used, reason = "a test's way to fail is to panic")]
-
-// The client of the embedded engine's tests.
-#[path = "../../embedded/tests/peer/mod.rs"]
-mod peer;
-mod workerd;
+//! WebSockets: the cases of the conformance suite, and what is the platform's.
 
 use std::{
     thread,
@@ -17,7 +8,6 @@ use std::{
 use dokit_client::ObjectId;
 use dokit_conformance::{Engine, Peer, Rooms, SocketEngine, for_each_socket_case, sockets};
 use dokit_object::{Close, Message, Request, Response};
-use peer::Tcp;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{
     Message as Raw,
@@ -26,7 +16,8 @@ use tokio_tungstenite::tungstenite::{
         coding::{Data, OpCode},
     },
 };
-use workerd::Workerd;
+
+use crate::{peer::Tcp, process::Workerd};
 
 /// The cases that cannot be asked here, and why. All others are.
 const LEFT_OUT: &[(&str, &str)] = &[

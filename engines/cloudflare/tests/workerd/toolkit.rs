@@ -1,15 +1,10 @@
-//! The toolkit crates in Durable Objects of the `worker` crate, as `examples/workers-toolkit` shows them,
-//! over HTTP in workerd. `.ci/workerd` runs it.
-
-#![cfg(not(target_arch = "wasm32"))]
-#![expect(clippy::unwrap_used, reason = "a test's way to fail is to panic")]
-
-mod workerd;
+//! The toolkit crates in Durable Objects of the `worker` crate, as `examples/workers-toolkit` shows them.
 
 use std::thread;
 
 use serde_json::{Value, json};
-use workerd::Workerd;
+
+use crate::process::Workerd;
 
 #[test]
 #[ignore = "needs workerd: run .ci/workerd"]
