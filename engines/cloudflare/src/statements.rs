@@ -373,7 +373,6 @@ fn is_of_a_word(byte: u8) -> bool {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "a test's way to fail is to panic")]
 mod tests {
     use super::*;
 
@@ -501,5 +500,29 @@ mod tests {
         ] {
             assert_eq!(Text::read(query).reserved, None, "{query}");
         }
+    }
+
+    #[test]
+    fn what_a_statement_asks_of_the_platform_is_known_beforehand() {
+        let about = |query| {
+            let text = Text::read(query);
+            let one = text.last().unwrap();
+            (one.writes(), one.returns, one.defers(), one.pragma.clone())
+        };
+        let pragma = |name: &str| Some(name.to_owned());
+        assert_eq!(about("SELECT 'returning'"), (false, false, false, None));
+        assert_eq!(
+            about("DELETE FROM t RETURNING a"),
+            (true, true, false, None)
+        );
+        assert_eq!(
+            about("PRAGMA Defer_Foreign_Keys = ON"),
+            (false, false, true, pragma("defer_foreign_keys"))
+        );
+        assert_eq!(
+            about("PRAGMA main.table_info(t)"),
+            (false, false, false, pragma("main"))
+        );
+        assert_eq!(about("EXPLAIN PRAGMA x"), (false, false, false, None));
     }
 }
