@@ -185,6 +185,7 @@ export default class extends Worker {
     }
   }
 }
+export const Echo = object("ECHO", objects.Echo);
 export const Plain = object("PLAIN", objects.Plain);
 export const Probe = object("PROBE", objects.Probe);
 export const Room = object("ROOM", objects.Room);
