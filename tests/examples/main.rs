@@ -3,9 +3,12 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's way to fail is to panic")]
 
+mod analytics;
 mod browser;
+mod cart;
 mod chat_room;
 mod counter;
+mod document;
 mod order_processing;
 mod preferences;
 mod rate_limiter;
