@@ -303,11 +303,11 @@ fn apply(text: &str, operations: &[Operation]) -> Result<String, EditError> {
     Ok(text.into_iter().collect())
 }
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(not(any(test, target_arch = "wasm32")))]
 #[path = "support/serve.rs"]
 mod serve;
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(not(any(test, target_arch = "wasm32")))]
 fn main() -> std::process::ExitCode {
     let host = dokit::Host::builder().object::<Document>();
     serve::main("document", host, include_str!("document.rs"))

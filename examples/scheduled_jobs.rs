@@ -247,11 +247,11 @@ impl ScheduledJobsApi for ScheduledJobs {
     }
 }
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(not(any(test, target_arch = "wasm32")))]
 #[path = "support/serve.rs"]
 mod serve;
 
-#[cfg(not(target_arch = "wasm32"))]
+#[cfg(not(any(test, target_arch = "wasm32")))]
 fn main() -> std::process::ExitCode {
     let host = dokit::Host::builder().object::<ScheduledJobs>();
     serve::main("scheduled_jobs", host, include_str!("scheduled_jobs.rs"))

@@ -15,4 +15,5 @@ mod rate_limiter;
 mod scheduled_jobs;
 mod session;
 mod socket;
+mod stateful_workflow;
 mod support;

@@ -16,6 +16,12 @@ fn serve(data: &Path) -> Server {
 }
 
 #[test]
+fn its_header_says_what_it_does() {
+    let data = tempdir().unwrap();
+    serve(data.path()).play_header(include_str!("../../examples/order_processing.rs"));
+}
+
+#[test]
 fn an_order_is_made_paid_shipped_and_delivered() {
     let data = tempdir().unwrap();
     let server = serve(data.path());

@@ -1,7 +1,7 @@
 //! Scheduled jobs as a process, over HTTP; and their times, by the test kit's clock.
 
 #[path = "../../examples/scheduled_jobs.rs"]
-#[expect(dead_code, unreachable_pub, reason = "the example, without its main")]
+#[expect(unreachable_pub, reason = "the example, without its main")]
 mod example;
 
 use std::{collections::BTreeSet, thread, time::Duration};

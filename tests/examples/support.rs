@@ -124,13 +124,20 @@ impl Server {
     /// after each: a status that is no 200 as `# 409 and why`, or the JSON that is answered.
     pub(crate) fn play_header(&self, source: &str) {
         let header = source.lines().map_while(|line| line.strip_prefix("//!"));
-        let lines: Vec<_> = header
-            .map(str::trim)
-            .filter(|line| line.starts_with("curl "))
-            .collect();
-        assert!(!lines.is_empty(), "the header has no curl line");
-        for line in lines {
-            let curl = Curl::parse(line);
+        let mut variables = Vec::new();
+        let mut played = 0;
+        for line in header.map(str::trim) {
+            if let Some((name, url)) = line.split_once("=http://") {
+                variables.push((format!("${name}/"), format!("http://{url}/")));
+            }
+            if !line.starts_with("curl ") {
+                continue;
+            }
+            played += 1;
+            let line = variables
+                .iter()
+                .fold(line.to_owned(), |line, (name, url)| line.replace(name, url));
+            let curl = Curl::parse(&line);
             let answer = self.send(&curl.verb, &curl.path, &curl.headers, curl.body);
             let said = curl.said.split([' ', ',']).next().unwrap_or_default();
             if let Ok(value) = serde_json::from_str::<Value>(curl.said) {
@@ -141,6 +148,7 @@ impl Server {
                 assert_eq!(answer.status, status, "{line}: {}", answer.body);
             }
         }
+        assert!(played > 0, "the header has no curl line");
     }
 
     /// `kill -9`.

@@ -5,7 +5,9 @@
 /// It is written once, in the crate that is compiled to wasm. Each class has the name of its type; its
 /// binding has the name that [`binding_name`](crate::binding_name) gives its namespace.
 ///
-/// On any other target than `wasm32` nothing is exported, but the types are checked.
+/// On any other target than `wasm32` nothing is exported, but the types are checked, and
+/// `pub fn configuration() -> Configuration` is defined where `export!` stands: what has to be in the Worker's
+/// configuration ([`Configuration`](crate::Configuration)).
 #[cfg(target_arch = "wasm32")]
 #[macro_export]
 macro_rules! export {
@@ -71,7 +73,9 @@ macro_rules! export {
 /// It is written once, in the crate that is compiled to wasm. Each class has the name of its type; its
 /// binding has the name that [`binding_name`](crate::binding_name) gives its namespace.
 ///
-/// On any other target than `wasm32` nothing is exported, but the types are checked.
+/// On any other target than `wasm32` nothing is exported, but the types are checked, and
+/// `pub fn configuration() -> Configuration` is defined where `export!` stands: what has to be in the Worker's
+/// configuration ([`Configuration`](crate::Configuration)).
 #[cfg(not(target_arch = "wasm32"))]
 #[macro_export]
 macro_rules! export {
@@ -79,12 +83,24 @@ macro_rules! export {
         const _: () = {
             $(let _ = $crate::__private::ObjectType::of::<$object>;)+
         };
+
+        /// The Worker's configuration, as these types want it.
+        pub fn configuration() -> $crate::Configuration {
+            $crate::Configuration::new(
+                ::core::env!("CARGO_PKG_NAME"),
+                ::core::env!("CARGO_MANIFEST_DIR"),
+                [$((
+                    ::core::stringify!($object),
+                    <$object as $crate::__private::DurableObject>::NAMESPACE,
+                )),+],
+            )
+        }
     };
 }
 
 /// What the code that [`export!`](crate::export) makes calls.
 pub mod __private {
-    pub use dokit_object::ObjectType;
+    pub use dokit_object::{DurableObject, ObjectType};
     #[cfg(target_arch = "wasm32")]
     pub use worker::{
         Env,

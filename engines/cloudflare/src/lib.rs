@@ -7,6 +7,8 @@ mod bound;
 mod calls;
 #[cfg(target_arch = "wasm32")]
 mod clock;
+#[cfg(not(target_arch = "wasm32"))]
+mod configuration;
 mod export;
 #[cfg(target_arch = "wasm32")]
 mod gateway;
@@ -36,6 +38,8 @@ pub use binding::binding_name;
 pub use bound::{BoundNamespace, BoundStub};
 #[cfg(target_arch = "wasm32")]
 pub use clock::now;
+#[cfg(not(target_arch = "wasm32"))]
+pub use configuration::{Configuration, ConfigurationError};
 #[doc(hidden)]
 pub use export::__private;
 #[cfg(target_arch = "wasm32")]

@@ -1,4 +1,12 @@
 //! The objects of the other examples, unchanged, on Cloudflare.
+//!
+//! Whoever exports another one here has it written into the configuration:
+//! `cargo run --manifest-path examples/workers/Cargo.toml --bin workers-config -- write`.
+
+#![cfg_attr(
+    not(target_arch = "wasm32"),
+    expect(dead_code, reason = "the examples' own main, which serves with the embedded engine")
+)]
 
 #[path = "../../cart.rs"]
 mod cart;
