@@ -1,4 +1,11 @@
 #![doc = include_str!("../README.md")]
+//!
+//! # The guide
+//!
+//! Short chapters, each for somebody who wants one thing: [`guide`].
+
+#[cfg(all(doc, feature = "embedded"))]
+pub mod guide;
 
 pub use dokit_alarms as alarms;
 pub use dokit_client as client;

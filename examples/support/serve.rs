@@ -30,9 +30,6 @@ struct Arguments {
     /// How long an object is idle when it goes to sleep; 0s is at once.
     #[arg(long, default_value = "10s", value_parser = idle_time)]
     sleep_after: Duration,
-    /// Sets a variable of the objects.
-    #[arg(long, value_name = "NAME=VALUE", value_parser = variable)]
-    set: Vec<(String, String)>,
 }
 
 /// Serves what `host` has, until it is told to stop. `source` is the example's own text: the commands in
@@ -55,9 +52,7 @@ async fn serve(example: &str, host: Builder, source: &str) -> Result<(), Box<dyn
     let data = arguments
         .data
         .unwrap_or_else(|| PathBuf::from("data").join(example));
-    let host = host.data(data).sleep_after(arguments.sleep_after);
-    let set = |host: Builder, (name, value)| host.variable(name, value);
-    let host = arguments.set.into_iter().fold(host, set).start()?;
+    let host = host.data(data).sleep_after(arguments.sleep_after).start()?;
     let listener = host.listen(&arguments.addr).await?;
     let address = listener.address().to_string();
     let commands = commands(source).replace("127.0.0.1:8787", &address);
@@ -83,9 +78,4 @@ fn idle_time(text: &str) -> Result<Duration, DurationError> {
         "0s" => Ok(Duration::ZERO),
         text => parse_duration(text),
     }
-}
-
-fn variable(text: &str) -> Result<(String, String), &'static str> {
-    let (name, value) = text.split_once('=').ok_or("write NAME=VALUE")?;
-    Ok((name.to_owned(), value.to_owned()))
 }

@@ -4,7 +4,7 @@
 #[expect(unreachable_pub, reason = "the example, without its main")]
 mod example;
 
-use crate::support::{Answer, Server, awake_and_asleep};
+use crate::support::{Answer, Server, at_once, awake_and_asleep};
 use dokit::object::testing::{TestHost, block_on};
 use example::{Cart, CartApiClient, Shop, ShopApiClient};
 use serde_json::{Value, json};
@@ -108,6 +108,21 @@ fn a_checkout_is_one_order_however_often_it_is_sent() {
         let second = checkout(server, "two");
         assert_eq!(second.status, 200);
         assert_eq!(orders(server, 2), json!([first.json(), second.json()]));
+    });
+}
+
+#[test]
+fn of_many_checkouts_at_once_one_is_the_order() {
+    awake_and_asleep("cart", |server| {
+        server.post("/cart/ada/add_item", r#"["tea", 2]"#);
+        let answers = at_once(|| server.post("/cart/ada/checkout", "[]"));
+        let (ordered, refused): (Vec<_>, Vec<_>) =
+            answers.into_iter().partition(|(status, _)| *status == 200);
+        assert!(refused.iter().all(|(status, _)| *status == 409));
+        let [(_, order)] = &ordered[..] else {
+            panic!("{ordered:?}");
+        };
+        assert_eq!(orders(server, 1), json!([order]));
     });
 }
 

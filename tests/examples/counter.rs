@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use crate::support::{Server, awake_and_asleep, path_of};
+use crate::support::{Server, at_once, awake_and_asleep, path_of};
 use dokit::client::ObjectId;
 use serde_json::{Value, json};
 use tempfile::tempdir;
@@ -104,6 +104,19 @@ fn it_counts_down_to_zero_and_no_further() {
         assert_eq!(counter("get_count", "[]"), (200, json!(-4)));
         let (status, told) = counter("decrement", "[-1]");
         assert_eq!((status, &told["code"]), (400, &json!("invalid_arguments")));
+    });
+}
+
+#[test]
+fn of_many_clients_no_increment_is_lost() {
+    awake_and_asleep("counter", |server| {
+        at_once(|| {
+            for _ in 0..20 {
+                assert_eq!(server.post("/counter/c/increment", "[1]").0, 200);
+            }
+        });
+        let count = server.post("/counter/c/get_count", "[]");
+        assert_eq!(count, (200, json!(160)));
     });
 }
 

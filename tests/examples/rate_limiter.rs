@@ -4,7 +4,7 @@
 #[expect(unreachable_pub, reason = "the example, without its main")]
 mod example;
 
-use crate::support::{Server, awake_and_asleep};
+use crate::support::{Server, at_once, awake_and_asleep};
 use dokit::{
     Request,
     client::CallError,
@@ -50,6 +50,18 @@ fn a_client_has_its_limit_and_is_then_told_when_to_come_again() {
         let reset = server.post("/rate-limiter/ada/reset", "[]");
         assert_eq!(reset, (200, Value::Null));
         assert_eq!(check().json()["remaining"], 1);
+    });
+}
+
+#[test]
+fn of_many_requests_at_once_the_limit_and_no_more_go_on() {
+    awake_and_asleep("rate_limiter", |server| {
+        let path = "/rate-limiter/ada?limit=20&window=1h";
+        let go_on = || {
+            let tries = (0..10).map(|_| server.send("POST", path, &[], "").status);
+            tries.filter(|status| *status == 200).count()
+        };
+        assert_eq!(at_once(go_on).into_iter().sum::<usize>(), 20);
     });
 }
 

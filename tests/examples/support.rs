@@ -271,6 +271,15 @@ pub(crate) fn awake_and_asleep(example: &str, story: impl Fn(&Server)) {
     }
 }
 
+/// Does the same from eight clients at once, and gives what each came to.
+pub(crate) fn at_once<R: Send>(work: impl Fn() -> R + Sync) -> Vec<R> {
+    std::thread::scope(|scope| {
+        let clients: Vec<_> = (0..8).map(|_| scope.spawn(&work)).collect();
+        let ends = clients.into_iter().map(|client| client.join().unwrap());
+        ends.collect()
+    })
+}
+
 /// Where a server says that it listens: an example in a sentence, workerd in JSON.
 fn address(told: &str) -> Option<String> {
     if let Some(address) = told.trim().strip_prefix("listening on http://") {

@@ -4,7 +4,7 @@ use dokit_storage::{Batch, Error, ListOptions, Memory, Store, Timestamp, Transac
 
 use super::{
     dice::Dice,
-    look::{content, get, keys, list, put},
+    look::{content, get, keys, later, list, put},
 };
 
 pub(super) async fn a_key_that_was_never_written_is_missing<T: Store>(store: T) {
@@ -62,11 +62,11 @@ pub(super) async fn a_batch_deletes_everything_first_and_writes_then<T: Store>(m
     batch.delete_all();
     batch.put("kept", "2");
     batch.put("new", "3");
-    batch.set_alarm(Timestamp::from_millis(5));
+    batch.set_alarm(later(5));
     store.commit(batch).await.unwrap();
     let expected = [("kept", "2"), ("new", "3")];
     let expected = expected.map(|(key, json)| (key.to_owned(), json.to_owned()));
-    let alarm = Some(Timestamp::from_millis(5));
+    let alarm = Some(later(5));
     assert_eq!(content(&store).await, (expected.into(), alarm));
 }
 
@@ -74,7 +74,7 @@ pub(super) async fn delete_all_deletes_the_keys_and_the_alarm<T: Store>(mut stor
     let mut batch = Batch::new();
     batch.put("key", "1");
     batch.put("__own", "1");
-    batch.set_alarm(Timestamp::from_millis(5));
+    batch.set_alarm(later(5));
     store.commit(batch).await.unwrap();
     let mut batch = Batch::new();
     batch.delete_all();
@@ -208,7 +208,7 @@ pub(super) async fn odd_characters_in_keys_mean_nothing<T: Store>(mut store: T) 
 pub(super) async fn an_alarm_is_set_replaced_kept_and_deleted<T: Store>(mut store: T) {
     assert_eq!(store.alarm().await.unwrap(), None);
     let mut set = Batch::new();
-    set.set_alarm(Timestamp::from_millis(1));
+    set.set_alarm(later(1));
     let mut replace = Batch::new();
     replace.put("key", "1");
     replace.set_alarm(Timestamp::LAST);
@@ -217,7 +217,7 @@ pub(super) async fn an_alarm_is_set_replaced_kept_and_deleted<T: Store>(mut stor
     let mut delete = Batch::new();
     delete.delete_alarm();
     for (batch, expected) in [
-        (set, Some(Timestamp::from_millis(1))),
+        (set, Some(later(1))),
         (replace, Some(Timestamp::LAST)),
         (keep, Some(Timestamp::LAST)),
         (delete.clone(), None),
@@ -295,7 +295,7 @@ pub(super) async fn a_value_at_the_limit_is_taken_and_one_over_it_is_refused<T: 
 pub(super) async fn a_refused_batch_changes_nothing<T: Store>(mut store: T) {
     put(&mut store, "key", "1").await;
     let mut alarm = Batch::new();
-    alarm.set_alarm(Timestamp::from_millis(5));
+    alarm.set_alarm(later(5));
     store.commit(alarm).await.unwrap();
     let before = content(&store).await;
     let mut batch = Batch::new();
@@ -303,7 +303,7 @@ pub(super) async fn a_refused_batch_changes_nothing<T: Store>(mut store: T) {
     batch.put("key", "2");
     batch.put("z", "3");
     batch.put("", "no key");
-    batch.set_alarm(Timestamp::from_millis(6));
+    batch.set_alarm(later(6));
     let refused = store.commit(batch).await;
     assert!(
         matches!(refused, Err(Error::InvalidKey { .. })),
@@ -321,13 +321,13 @@ pub(super) async fn a_transaction_is_seen_from_within_and_takes_effect_on_commit
     put(&mut transaction, "b", "2").await;
     let mut batch = Batch::new();
     batch.delete("a");
-    batch.set_alarm(Timestamp::from_millis(5));
+    batch.set_alarm(later(5));
     Store::commit(&mut transaction, batch).await.unwrap();
     let within = content(&transaction).await;
     assert_eq!(keys(&transaction, ListOptions::new()).await, ["b", "c"]);
     let last = ListOptions::new().reverse().limit(1);
     assert_eq!(keys(&transaction, last).await, ["c"]);
-    assert_eq!(within.1, Some(Timestamp::from_millis(5)));
+    assert_eq!(within.1, Some(later(5)));
     transaction.commit().await.unwrap();
     assert_eq!(content(&store).await, within);
 }
@@ -339,7 +339,7 @@ pub(super) async fn a_transaction_that_is_dropped_leaves_nothing<T: Store>(mut s
     let mut batch = Batch::new();
     batch.delete_all();
     batch.put("b", "2");
-    batch.set_alarm(Timestamp::from_millis(5));
+    batch.set_alarm(later(5));
     Store::commit(&mut transaction, batch).await.unwrap();
     assert_eq!(keys(&transaction, ListOptions::new()).await, ["b"]);
     drop(transaction);
@@ -367,7 +367,7 @@ pub(super) async fn a_savepoint_is_rolled_back_alone<T: Store>(mut store: T) {
 pub(super) async fn two_stores_share_nothing<T: Store>(mut one: T, mut other: T) {
     let mut batch = Batch::new();
     batch.put("key", "1");
-    batch.set_alarm(Timestamp::from_millis(5));
+    batch.set_alarm(later(5));
     one.commit(batch.clone()).await.unwrap();
     assert_eq!(content(&other).await, (Vec::new(), None));
     other.commit(batch).await.unwrap();

@@ -1,6 +1,8 @@
 //! Random batches and ranges, the same in every run.
 
-use dokit_storage::{Batch, KeyRange, ListOptions, Timestamp};
+use dokit_storage::{Batch, KeyRange, ListOptions};
+
+use super::look::later;
 
 /// The same "random" numbers in every run (splitmix64).
 pub(super) struct Dice(u64);
@@ -54,7 +56,7 @@ impl Dice {
             }
         }
         match self.below(8) {
-            0 => batch.set_alarm(Timestamp::from_millis(1 + i64::from(self.digit()))),
+            0 => batch.set_alarm(later(1 + i64::from(self.digit()))),
             1 => batch.delete_alarm(),
             _ => {}
         }

@@ -1,10 +1,10 @@
 //! The promises of a store that outlives a crash.
 
-use dokit_storage::{Batch, ListOptions, Memory, Store, Timestamp, Transaction};
+use dokit_storage::{Batch, ListOptions, Memory, Store, Transaction};
 
 use super::{
     dice::Dice,
-    look::{content, get, keys, put},
+    look::{content, get, keys, later, put},
 };
 
 pub(super) async fn what_was_committed_is_there_after_reopening<T: Store>(
@@ -14,7 +14,7 @@ pub(super) async fn what_was_committed_is_there_after_reopening<T: Store>(
     let mut batch = Batch::new();
     batch.put("a", "1");
     batch.put("b\0\u{1F600}", "[2]");
-    batch.set_alarm(Timestamp::from_millis(5));
+    batch.set_alarm(later(5));
     store.commit(batch).await.unwrap();
     let before = content(&store).await;
     let mut store = reopen(store).await;
@@ -32,7 +32,7 @@ pub(super) async fn a_deletion_outlives_reopening<T: Store>(
     let mut batch = Batch::new();
     batch.put("a", "1");
     batch.put("b", "1");
-    batch.set_alarm(Timestamp::from_millis(5));
+    batch.set_alarm(later(5));
     store.commit(batch).await.unwrap();
     let mut batch = Batch::new();
     batch.delete("a");

@@ -2,6 +2,11 @@
 
 use dokit_storage::{Batch, KeyRange, ListOptions, Store, Timestamp};
 
+/// A moment that comes long after the test: a platform rings alarms by a clock of its own.
+pub(super) fn later(millis: i64) -> Timestamp {
+    Timestamp::from_millis(4_000_000_000_000 + millis)
+}
+
 pub(super) async fn put<T: Store>(store: &mut T, key: &str, json: &str) {
     let mut batch = Batch::new();
     batch.put(key, json);

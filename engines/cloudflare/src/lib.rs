@@ -1,5 +1,7 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(target_arch = "wasm32")]
+mod at_once;
 mod binding;
 #[cfg(target_arch = "wasm32")]
 mod bound;
@@ -12,6 +14,8 @@ mod configuration;
 mod export;
 #[cfg(target_arch = "wasm32")]
 mod gateway;
+#[cfg(target_arch = "wasm32")]
+mod json_text;
 #[cfg(target_arch = "wasm32")]
 mod last_words;
 #[cfg(target_arch = "wasm32")]

@@ -2,14 +2,16 @@ use std::{cell::Cell, fmt, rc::Rc};
 
 use dokit_storage::{AlarmChange, Batch, Error, KeyRange, Result, Store, Timestamp, sql::Sql};
 use worker::{
-    js_sys::{Array, Date, Function, JSON, Map, Object, Promise, Reflect},
+    js_sys::{Array, Date, Function, Map, Object, Promise, Reflect},
     wasm_bindgen::{JsCast, JsValue, prelude::Closure},
     worker_sys::{DurableObjectStorage, DurableObjectTransaction},
 };
 
 use crate::{
+    at_once::AtOnce,
     calls::Calls,
     clock::millis,
+    json_text::json_text,
     platform::{PlatformError, settled},
     sql::Rows,
 };
@@ -119,7 +121,7 @@ impl ObjectStore {
         left.unwrap_or_else(|thrown| Promise::reject(&thrown))
     }
 
-    async fn read_list(&self, range: &KeyRange) -> Result<Vec<(String, String)>, JsValue> {
+    async fn read_list(&self, range: &KeyRange) -> Result<Vec<(String, JsValue)>, JsValue> {
         let options = Object::new();
         let set = |name: &str, value: JsValue| Reflect::set(&options, &name.into(), &value);
         set("start", range.start.as_str().into())?;
@@ -138,7 +140,7 @@ impl ObjectStore {
         for entry in found.entries() {
             let entry: Array = entry?.unchecked_into();
             let key = entry.get(0).as_string().unwrap_or_default();
-            entries.push((key, json_text(&entry.get(1))?));
+            entries.push((key, entry.get(1)));
         }
         Ok(entries)
     }
@@ -317,7 +319,7 @@ impl Store for ObjectStore {
         let read = async {
             let value = settled(self.platform.get(key)).await?;
             (!value.is_undefined())
-                .then(|| json_text(&value))
+                .then(|| json_text(key, &value))
                 .transpose()
         };
         read.await.map_err(|thrown| failed("read", thrown))
@@ -328,8 +330,15 @@ impl Store for ObjectStore {
         if range.is_empty() || range.limit == Some(0) {
             return Ok(Vec::new());
         }
-        let read = self.read_list(range).await;
-        read.map_err(|thrown| failed("list", thrown))
+        let read = async {
+            let entries = self.read_list(range).await?.into_iter();
+            let texts = entries.map(|(key, value)| {
+                let text = json_text(&key, &value)?;
+                Ok((key, text))
+            });
+            texts.collect::<Result<Vec<_>, JsValue>>()
+        };
+        read.await.map_err(|thrown| failed("list", thrown))
     }
 
     async fn alarm(&self) -> Result<Option<Timestamp>> {
@@ -388,52 +397,6 @@ impl ObjectStore {
 impl fmt::Debug for ObjectStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ObjectStore").finish_non_exhaustive()
-    }
-}
-
-/// An object's storage by the platform's synchronous calls.
-pub(crate) struct AtOnce {
-    platform: Rc<DurableObjectStorage>,
-    ringing: Option<Timestamp>,
-}
-
-impl Store for AtOnce {
-    async fn get(&self, key: &str) -> Result<Option<String>> {
-        let read = || {
-            let keys = Reflect::get((*self.platform).unchecked_ref(), &"kv".into())?;
-            let get: Function = Reflect::get(&keys, &"get".into())?.unchecked_into();
-            let value = Reflect::apply(&get, &keys, &Array::of1(&key.into()))?;
-            (!value.is_undefined())
-                .then(|| json_text(&value))
-                .transpose()
-        };
-        read().map_err(|thrown| failed("read", thrown))
-    }
-
-    async fn list(&self, _: &KeyRange) -> Result<Vec<(String, String)>> {
-        Err(Error::Refused {
-            operation: "list",
-            reason: "the program is about to end",
-        })
-    }
-
-    async fn alarm(&self) -> Result<Option<Timestamp>> {
-        Ok(self.ringing)
-    }
-
-    async fn commit(&mut self, _: Batch) -> Result<()> {
-        Err(Error::Refused {
-            operation: "commit",
-            reason: "the program is about to end",
-        })
-    }
-}
-
-/// The JSON text of a stored value. One that is no JSON text was written by somebody else's program.
-fn json_text(value: &JsValue) -> Result<String, JsValue> {
-    match value.as_string() {
-        Some(text) if JSON::parse(&text).is_ok() => Ok(text),
-        _ => JSON::stringify(value).map(String::from),
     }
 }
 

@@ -1,4 +1,4 @@
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc};
+use std::{error::Error, io, net::SocketAddr, path::PathBuf, sync::Arc};
 
 use dokit_object::InvalidNamespace;
 
@@ -104,8 +104,21 @@ impl DatabaseError {
         Self { text: text.into() }
     }
 
+    /// With the text of its source, since this has none.
+    pub(crate) fn of(error: &dyn Error) -> Self {
+        Self::new(with_source(error))
+    }
+
     // Not a `From`: SQLite's types stay out of our public signatures.
     pub(crate) fn sqlite(error: &rusqlite::Error) -> Self {
         Self::new(error.to_string())
+    }
+}
+
+/// The text of an error and that of its source, for a log.
+pub(crate) fn with_source(error: &dyn Error) -> String {
+    match error.source() {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
     }
 }

@@ -19,7 +19,7 @@ use dokit_storage::{Batch, KeyRange};
 use tokio::sync::Notify;
 
 use crate::{
-    error::DatabaseError,
+    error::{DatabaseError, with_source},
     resident::{Answer, Reply},
 };
 
@@ -270,11 +270,7 @@ impl State {
 /// What a call is answered whose writes, or what it had seen, could not be made durable.
 pub(crate) fn commit_failed(cause: &impl std::error::Error) -> ErrorReply {
     let mut failed = ErrorReply::commit_failed();
-    let source = cause.source().map(ToString::to_string);
-    failed.log = Some(match source {
-        Some(source) => format!("{cause}: {source}"),
-        None => cause.to_string(),
-    });
+    failed.log = Some(with_source(cause));
     failed
 }
 

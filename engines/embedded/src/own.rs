@@ -185,7 +185,7 @@ impl OwnStore {
     /// Notices when all that has not committed is lost.
     fn failed(&self, error: SqlError) -> Error {
         if matches!(error, SqlError::Engine { .. }) {
-            self.fail(&database_error(&error));
+            self.fail(&DatabaseError::of(&error));
         }
         Error::engine("commit", error)
     }
@@ -219,13 +219,6 @@ impl OwnStore {
         if self.is_busy() {
             self.flight().settled().await;
         }
-    }
-}
-
-fn database_error(error: &SqlError) -> DatabaseError {
-    match std::error::Error::source(error) {
-        Some(source) => DatabaseError::new(format!("{error}: {source}")),
-        None => DatabaseError::new(error.to_string()),
     }
 }
 

@@ -10,4 +10,6 @@ mod peer;
 mod process;
 mod script;
 mod sockets;
+mod store;
 mod toolkit;
+mod typescript;

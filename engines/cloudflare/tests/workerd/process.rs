@@ -16,9 +16,15 @@ use tempfile::TempDir;
 /// A test that waits longer for an answer has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
 
+/// What serves the examples, the probe and the toolkit.
+const SERVE: &str = "../../.ci/workerd-serve";
+
+/// What serves the tally in Rust, or that in JavaScript.
+const SERVE_TALLY: &str = "tests/typescript/serve";
+
 /// A running workerd, killed when it is dropped.
 pub(crate) struct Workerd {
-    worker: &'static str,
+    command: [&'static str; 2],
     data: TempDir,
     process: Child,
     port: u16,
@@ -27,10 +33,19 @@ pub(crate) struct Workerd {
 impl Workerd {
     /// Starts workerd with what `.ci/workerd-serve` calls `worker`.
     pub(crate) fn start(worker: &'static str) -> Self {
+        Self::start_command([SERVE, worker])
+    }
+
+    /// Starts workerd with the tally in `language`, `rust` or `javascript`.
+    pub(crate) fn start_tally(language: &'static str) -> Self {
+        Self::start_command([SERVE_TALLY, language])
+    }
+
+    fn start_command(command: [&'static str; 2]) -> Self {
         let data = tempfile::tempdir().unwrap();
-        let (process, port) = start(worker, data.path());
+        let (process, port) = start(command, data.path());
         Self {
-            worker,
+            command,
             data,
             process,
             port,
@@ -40,7 +55,13 @@ impl Workerd {
     /// `kill -9`, and another process on the same data.
     pub(crate) fn crash(&mut self) {
         self.kill();
-        (self.process, self.port) = start(self.worker, self.data.path());
+        (self.process, self.port) = start(self.command, self.data.path());
+    }
+
+    /// `kill -9`, and a process with the tally in another language on the same data.
+    pub(crate) fn crash_into(&mut self, language: &'static str) {
+        self.command[1] = language;
+        self.crash();
     }
 
     /// Where it listens.
@@ -95,20 +116,13 @@ impl Workerd {
     }
 
     /// What a path answers once it satisfies `condition`.
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "workerd's clock is the machine's"
-    )]
     pub(crate) fn eventually(&self, path: &str, condition: impl Fn(&Value) -> bool) -> Value {
-        let started = Instant::now();
-        loop {
-            let (_, shown) = self.json("GET", path, "");
-            if condition(&shown) {
-                return shown;
-            }
-            assert!(started.elapsed() < PATIENCE, "{path} stays {shown}");
-            thread::sleep(Duration::from_millis(20));
-        }
+        let mut shown = Value::Null;
+        wait_until(|| {
+            shown = self.json("GET", path, "").1;
+            condition(&shown)
+        });
+        shown
     }
 
     fn kill(&mut self) {
@@ -123,9 +137,9 @@ impl Drop for Workerd {
     }
 }
 
-fn start(worker: &str, data: &Path) -> (Child, u16) {
-    let serve = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../.ci/workerd-serve");
-    let mut process = Command::new(serve)
+fn start([program, worker]: [&str; 2], data: &Path) -> (Child, u16) {
+    let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(program);
+    let mut process = Command::new(program)
         .args([worker, "serve", "--addr", "127.0.0.1:0", "--data"])
         .arg(data)
         .stdout(Stdio::piped())
@@ -137,4 +151,17 @@ fn start(worker: &str, data: &Path) -> (Child, u16) {
     let event: Value = serde_json::from_str(&told).unwrap();
     let port = event["port"].as_u64().unwrap().try_into().unwrap();
     (process, port)
+}
+
+/// Asks again and again.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "workerd's clock is the machine's"
+)]
+pub(crate) fn wait_until(mut condition: impl FnMut() -> bool) {
+    let started = Instant::now();
+    while !condition() {
+        assert!(started.elapsed() < PATIENCE, "it does not come to be");
+        thread::sleep(Duration::from_millis(20));
+    }
 }

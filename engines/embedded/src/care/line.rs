@@ -119,11 +119,11 @@ impl<'a> Line<'a> {
         let key = Cow::Borrowed(key);
         // In JSON, line ends are white space: those of a string are written `\n`.
         let one_line = if value.contains(['\n', '\r']) {
-            value.replace(['\n', '\r'], " ")
+            Cow::Owned(value.replace(['\n', '\r'], " "))
         } else {
-            value.clone()
+            Cow::Borrowed(&*value)
         };
-        match RawValue::from_string(one_line) {
+        match serde_json::from_str(&one_line) {
             Ok(value) => Self::Entry { key, value },
             Err(_) => Self::Text {
                 key,

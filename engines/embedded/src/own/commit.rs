@@ -8,11 +8,11 @@
 
 use std::sync::{Arc, MutexGuard};
 
-use dokit_storage::{AlarmChange, Batch, Store, Timestamp};
+use dokit_storage::{AlarmChange, Batch, Store, Timestamp, sql::SqlError};
 
 use crate::{
     error::DatabaseError,
-    own::{OwnStore, State, database_error},
+    own::{OwnStore, State},
 };
 
 impl OwnStore {
@@ -49,8 +49,8 @@ impl OwnStore {
         } else {
             self.own.runtime.spawn_blocking(move || {
                 let commit = || store.own.calls.commit();
-                let committed = store.own.metrics.commit(done, |_| false, commit);
-                store.finish(done, committed.map_err(|error| database_error(&error)));
+                let committed = store.own.metrics.commit(done, is_of_the_disk, commit);
+                store.finish(done, committed.map_err(|error| DatabaseError::of(&error)));
             });
         }
     }
@@ -82,7 +82,7 @@ impl OwnStore {
             Some(batch) => batch.alarm_over(database).await,
             None => now,
         };
-        let alarm = alarm.map_err(|error| storage_error(&error))?;
+        let alarm = alarm.map_err(|error| DatabaseError::of(&error))?;
         let hint = self.hint().await?;
         let before = earliest(hint, alarm);
         if before != hint || !self.index.has_row() {
@@ -94,10 +94,10 @@ impl OwnStore {
             None => calls.commit(),
         };
         let metrics = Arc::clone(&self.own.metrics);
-        let counted = move || metrics.commit(done, |_| false, commit);
+        let counted = move || metrics.commit(done, is_of_the_disk, commit);
         let committed = self.own.runtime.spawn_blocking(counted).await;
         match committed {
-            Ok(committed) => committed.map_err(|error| database_error(&error))?,
+            Ok(committed) => committed.map_err(|error| DatabaseError::of(&error))?,
             // The runtime is going, and everybody with it.
             Err(_) => return Err(DatabaseError::new("the store is closed")),
         }
@@ -116,7 +116,7 @@ impl OwnStore {
     /// Puts the hint right where a crash or a failure has left it too early.
     pub(super) async fn mend_hint(&self) -> Result<(), DatabaseError> {
         let alarm = self.own.calls.database().alarm().await;
-        let alarm = alarm.map_err(|error| storage_error(&error))?;
+        let alarm = alarm.map_err(|error| DatabaseError::of(&error))?;
         if self.hint().await? != alarm {
             self.set_hint(alarm).await?;
         }
@@ -125,7 +125,7 @@ impl OwnStore {
 
     async fn hint(&self) -> Result<Option<Timestamp>, DatabaseError> {
         let hint = self.index.alarm().await;
-        hint.map_err(|error| storage_error(&error))
+        hint.map_err(|error| DatabaseError::of(&error))
     }
 
     async fn set_hint(&self, alarm: Option<Timestamp>) -> Result<(), DatabaseError> {
@@ -135,7 +135,7 @@ impl OwnStore {
             None => batch.delete_alarm(),
         }
         let sent = self.index.send(batch);
-        let number = sent.map_err(|error| storage_error(&error))?;
+        let number = sent.map_err(|error| DatabaseError::of(&error))?;
         self.index.flight().durable(number).await
     }
 
@@ -173,9 +173,7 @@ fn earliest(hint: Option<Timestamp>, alarm: Option<Timestamp>) -> Option<Timesta
     }
 }
 
-fn storage_error(error: &dokit_storage::Error) -> DatabaseError {
-    match std::error::Error::source(error) {
-        Some(source) => DatabaseError::new(format!("{error}: {source}")),
-        None => DatabaseError::new(error.to_string()),
-    }
+/// What was wrong with a statement its call was told when it ran.
+fn is_of_the_disk(error: &SqlError) -> bool {
+    matches!(error, SqlError::Engine { .. })
 }

@@ -71,10 +71,7 @@ impl Databases {
             databases.make_folder(&path).map_err(|error| {
                 DatabaseError::new(format!("make a folder for {}: {error}", path.display()))
             })?;
-            let database = Sqlite::open(&path).map_err(|error| {
-                let source = std::error::Error::source(&error).map(ToString::to_string);
-                DatabaseError::new(format!("{error}: {}", source.unwrap_or_default()))
-            })?;
+            let database = Sqlite::open(&path).map_err(|error| DatabaseError::of(&error))?;
             let database = database.with_limits(databases.limits);
             let limits = database.limits();
             let calls = Calls::new(database);
