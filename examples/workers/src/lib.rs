@@ -24,6 +24,8 @@ mod rate_limiter;
 mod scheduled_jobs;
 #[path = "../../session.rs"]
 mod session;
+#[path = "../../stateful_workflow.rs"]
+mod stateful_workflow;
 
 use cart::{Cart, Shop};
 use chat_room::ChatRoom;
@@ -33,6 +35,7 @@ use preferences::Preferences;
 use rate_limiter::RateLimiter;
 use scheduled_jobs::ScheduledJobs;
 use session::Session;
+use stateful_workflow::{StatefulWorkflow, StepRunner};
 
 dokit_cloudflare::export!(
     Cart,
@@ -44,4 +47,6 @@ dokit_cloudflare::export!(
     ScheduledJobs,
     Session,
     Shop,
+    StatefulWorkflow,
+    StepRunner,
 );
