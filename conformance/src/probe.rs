@@ -3,8 +3,8 @@
 use std::{
     collections::BTreeMap,
     future::poll_fn,
-    sync::atomic::{AtomicUsize, Ordering},
-    task::Poll,
+    sync::Mutex,
+    task::{Poll, Waker},
 };
 
 use dokit_client::rpc;
@@ -120,7 +120,8 @@ pub struct AnyProbe<const SQL: bool> {
     ctx: Context,
     remembered: u64,
     state: State<Vec<u64>>,
-    meeting: AtomicUsize,
+    /// Those that have come to the meeting.
+    meeting: Mutex<Vec<Waker>>,
 }
 
 const FAILURES: &str = "alarm:failures";
@@ -145,7 +146,7 @@ impl<const SQL: bool> DurableObject for AnyProbe<SQL> {
             ctx,
             remembered,
             state,
-            meeting: AtomicUsize::new(0),
+            meeting: Mutex::default(),
         })
     }
 
@@ -316,10 +317,20 @@ impl<const SQL: bool> ProbeApi for AnyProbe<SQL> {
     }
 
     async fn meet(&self, parties: usize) -> Result<(), Error> {
-        self.meeting.fetch_add(1, Ordering::SeqCst);
-        while self.meeting.load(Ordering::SeqCst) < parties {
-            yield_now().await;
-        }
+        let mut came = false;
+        poll_fn(|task| {
+            let mut meeting = self.meeting.lock().unwrap();
+            if !came {
+                came = true;
+                meeting.push(task.waker().clone());
+                meeting.iter().for_each(Waker::wake_by_ref);
+            }
+            match meeting.len() {
+                those if those < parties => Poll::Pending,
+                _ => Poll::Ready(()),
+            }
+        })
+        .await;
         Ok(())
     }
 

@@ -74,6 +74,10 @@ impl DurableObject for Room {
         match request.uri().path() {
             "/forgotten" => Ok(Response::new("not the socket's answer".into())),
             "/fail" => Err(planned()),
+            "/early" => {
+                self.ctx.commit().await?;
+                Err(planned())
+            }
             _ => Ok(socket.into_response()),
         }
     }

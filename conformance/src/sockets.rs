@@ -113,6 +113,14 @@ impl<E: SocketEngine> Rooms<E> {
         self.engine.connect(&format!("/room/a/{path}")).await
     }
 
+    /// What a request for a socket is answered that does not say so.
+    async fn ask_plainly(&self) -> Response {
+        self.doze().await;
+        let mut request = Request::default();
+        *request.uri_mut() = "/room/a/live".parse().unwrap();
+        self.engine.request(request).await
+    }
+
     async fn tell(&self, peer: &mut E::Peer, text: &str) {
         self.doze().await;
         peer.send(text.into()).await;
@@ -158,6 +166,7 @@ macro_rules! for_each_socket_case {
     ($callback:ident) => {
         $callback! {
             a_plain_request_is_told_to_upgrade,
+            who_is_told_to_upgrade_is_told_to_what,
             sockets_are_found_by_their_tags,
             tags_beyond_the_limits_are_refused,
             messages_come_in_order_as_text_and_as_bytes,
@@ -170,6 +179,7 @@ macro_rules! for_each_socket_case {
             a_call_that_fails_changes_nothing_of_its_sockets,
             a_call_that_fails_accepts_no_socket,
             an_early_commit_lets_out_what_was_sent_before_it,
+            a_socket_of_an_early_commit_ends_when_its_call_fails,
             a_call_that_reads_cannot_send,
             nothing_is_sent_before_it_is_durable,
             no_socket_is_accepted_before_it_is_durable,
@@ -183,17 +193,20 @@ macro_rules! for_each_socket_case {
     };
 }
 
-/// X44: 426, and what is asked for.
+/// X44: 426.
 pub async fn a_plain_request_is_told_to_upgrade<E: SocketEngine>(rooms: &mut Rooms<E>) {
-    rooms.doze().await;
-    let mut request = Request::default();
-    *request.uri_mut() = "/room/a/live".parse().unwrap();
-    let response = rooms.engine.request(request).await;
+    let response = rooms.ask_plainly().await;
     assert_eq!(response.status().as_u16(), 426);
-    assert_eq!(response.headers()["upgrade"], "websocket");
     let body: Value = serde_json::from_slice(response.body()).unwrap();
     assert_eq!(body["code"], "upgrade_required");
     assert_eq!(rooms.call::<Vec<String>>("names", [()]).await, [""; 0]);
+}
+
+/// RFC 9110, 15.5.22.
+pub async fn who_is_told_to_upgrade_is_told_to_what<E: SocketEngine>(rooms: &mut Rooms<E>) {
+    let response = rooms.ask_plainly().await;
+    assert_eq!(response.headers()["upgrade"], "websocket");
+    assert_eq!(response.headers()["sec-websocket-version"], "13");
 }
 
 /// X45.
@@ -214,13 +227,14 @@ pub async fn sockets_are_found_by_their_tags<E: SocketEngine>(rooms: &mut Rooms<
     assert_eq!(rooms.ask(&mut ann, "who").await, "ann red,blue");
 }
 
-/// X44: 10 distinct tags, of 256 characters.
+/// X44: 10 distinct tags, of 256 bytes.
 pub async fn tags_beyond_the_limits_are_refused<E: SocketEngine>(rooms: &mut Rooms<E>) {
     let ten: Vec<String> = (0..10).map(|tag| tag.to_string()).collect();
     let twice = format!("name=ann&tags={0},{0}", ten.join(","));
     let _ann = rooms.join(&twice).await;
-    let long = "x".repeat(257);
-    for tags in [format!("{},eleventh", ten.join(",")), long] {
+    let (long, longer) = ("x".repeat(256), "x".repeat(257));
+    let _bob = rooms.join(&format!("name=bob&tags={long}")).await;
+    for tags in [format!("{},eleventh", ten.join(",")), longer] {
         let refused = rooms.try_join(&format!("live?tags={tags}")).await;
         let response = refused.err().unwrap();
         assert_eq!(response.status().as_u16(), 400);
@@ -228,7 +242,7 @@ pub async fn tags_beyond_the_limits_are_refused<E: SocketEngine>(rooms: &mut Roo
         assert_eq!(body["code"], "invalid_tag");
     }
     let there: Vec<String> = rooms.call("names", [()]).await;
-    assert_eq!(there, ["ann"]);
+    assert_eq!(there, ["ann", "bob"]);
 }
 
 /// X51, X53.
@@ -287,11 +301,11 @@ pub async fn an_attachment_stays_while_the_object_sleeps<E: SocketEngine>(rooms:
 pub async fn an_attachment_over_the_limit_is_refused<E: SocketEngine>(rooms: &mut Rooms<E>) {
     let _ann = rooms.join("name=ann").await;
     // Two more are the quotes.
-    rooms.call::<()>("attach_letters", [16_382]).await;
-    let refused = rooms.refused("attach_letters", [16_383]).await;
+    rooms.call::<()>("attach_letters", [15_998]).await;
+    let refused = rooms.refused("attach_letters", [15_999]).await;
     assert_eq!(refused, (413, "attachment_too_large".to_owned()));
     let names: Vec<String> = rooms.call("names", [()]).await;
-    assert_eq!(names[0].len(), 16_382);
+    assert_eq!(names[0].len(), 15_998);
 }
 
 /// X46.
@@ -303,7 +317,7 @@ pub async fn a_text_is_answered_without_waking_the_object<E: SocketEngine>(rooms
     rooms.engine.sleep().await;
     let wakes: u64 = rooms.call("wakes", json!([])).await;
     rooms.engine.sleep().await;
-    rooms.engine.advance(Duration::from_secs(60)).await;
+    rooms.engine.advance(Duration::from_secs(1)).await;
     ann.send("ping".into()).await;
     hears(&mut ann, "pong").await;
     rooms.engine.sleep().await;
@@ -400,6 +414,21 @@ pub async fn an_early_commit_lets_out_what_was_sent_before_it<E: SocketEngine>(
     hears(&mut ann, "early").await;
     hears_nothing(&mut ann).await;
     assert_eq!(rooms.call::<u64>("counted", json!([])).await, 1);
+}
+
+/// Promise 2: that it was accepted is durable, so its end is told.
+pub async fn a_socket_of_an_early_commit_ends_when_its_call_fails<E: SocketEngine>(
+    rooms: &mut Rooms<E>,
+) {
+    let mut bob = rooms.join("name=bob").await;
+    let refused = rooms.try_join("early?name=ann").await.err().unwrap();
+    assert_eq!(refused.status().as_u16(), 418);
+    let names: Vec<String> = rooms.call("names", [()]).await;
+    assert_eq!(names, ["bob"]);
+    let told = text_of(bob.next().await);
+    assert!(told.starts_with("ann 1006 "), "{told}");
+    let ends: Vec<String> = rooms.call("ends", json!([])).await;
+    assert_eq!(ends, ["ann 1006 broken"]);
 }
 
 /// As for writes.

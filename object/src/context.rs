@@ -164,7 +164,7 @@ impl Context {
     ///
     /// The socket stays open while the object sleeps: its messages wake it. It does not survive the end
     /// of the process. Tags are at most 10, one that is named twice counted once, and at most 256
-    /// characters long each; an object has at most 32,768 sockets.
+    /// bytes long each; an object has at most 32,768 sockets.
     ///
     /// # Errors
     ///
@@ -268,7 +268,8 @@ impl Context {
     /// idempotency key (its client's, or one of its own), so that a method that takes `&mut self` runs it once
     /// (if no more than a day lies between two tries, and its object does not delete everything meanwhile). Of
     /// its client nothing else counts, no deadline and no retries: a try may take 30 seconds. Calls to one object are made in the order in which they were handed over, each
-    /// after the one before it was answered. What it answers is not told.
+    /// after the one before it was answered. What it answers is not told. One that was on its way when the
+    /// process ended is made again within a minute of that.
     ///
     /// One that fails is tried 16 times in all, from 2 seconds to an hour apart; an answer from 400 to
     /// 499 that does not say "not now" (408, 425, 429) is final. It is then kept, and found in

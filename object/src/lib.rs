@@ -44,7 +44,7 @@ pub use outbox::{Delivered, Delivery, Undelivered};
 pub use sockets::{
     AutoResponse, Broadcast, Close, Connection, Message, Outgoing, SocketAction, SocketActions,
     SocketCall, SocketEvent, SocketId, SocketLimits, Sockets, Switchboard, WebSocket,
-    WebSocketError,
+    WebSocketError, Wire,
 };
 pub use state::{SavedState, State, StateLoader};
 pub use storage::Storage;

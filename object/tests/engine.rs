@@ -4,7 +4,7 @@
 
 use std::{
     future::{pending, poll_fn},
-    sync::Arc,
+    sync::{Arc, Mutex},
     task::Poll,
 };
 
@@ -12,7 +12,7 @@ use dokit_client::{CallReply, CallRequest, ObjectId, TransportError, rpc};
 use dokit_object::{
     Activation, Alarm, BoxFuture, Call, Close, Connection, Context, DurableObject, Error, Message,
     ObjectType, Outcome, Outgoing, Request, Response, Result, Router, SocketLimits, State,
-    Surroundings, Switchboard, WebSocket, durable_object,
+    Surroundings, Switchboard, WebSocket, Wire, durable_object,
     testing::{ManualClock, block_on},
 };
 use dokit_storage::{
@@ -301,6 +301,98 @@ impl Hand {
         assert_eq!(status, 101);
         Connection::take(&mut response).unwrap()
     }
+}
+
+/// A socket that a platform holds: what it was told, in order.
+#[derive(Clone, Debug, Default)]
+struct Held(Arc<Mutex<Vec<String>>>);
+
+impl Held {
+    fn told(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().unwrap())
+    }
+
+    fn note(&self, what: String) {
+        self.0.lock().unwrap().push(what);
+    }
+}
+
+impl Wire for Held {
+    fn send(&self, message: &Message) {
+        self.note(format!("send {}", message.as_text().unwrap()));
+    }
+
+    fn close(&self, code: u16, reason: &str) {
+        self.note(format!("close {code} {reason}"));
+    }
+
+    fn attach(&self, attachment: &str) {
+        self.note(format!("attach {attachment}"));
+    }
+
+    fn auto_responded_at(&self) -> Option<Timestamp> {
+        Some(Timestamp::from_millis(7))
+    }
+}
+
+#[test]
+fn a_socket_that_the_platform_holds_is_told_what_is_durable_and_nothing_twice() {
+    block_on(async {
+        let mut hand = Hand::new();
+        let peer = hand.connect().await;
+        hand.call("tell", r#"["before", "late"]"#).await;
+        assert_eq!(peer.attachment().as_deref(), Some(r#""before""#));
+        let held = Held::default();
+        peer.plug(held.clone());
+        // What was attached before is for whoever plugs it in.
+        assert_eq!(held.told(), ["send before"]);
+        hand.call("tell", r#"["early", "late"]"#).await;
+        assert_eq!(held.told(), [r#"attach "early""#, "send early"]);
+        peer.close(4000, "bye");
+        peer.close(4001, "again");
+        assert_eq!(held.told(), ["close 4000 bye"]);
+        assert_eq!(peer.try_next(), None);
+    });
+}
+
+#[test]
+fn an_engine_that_begins_anew_finds_the_sockets_that_the_platform_has_held() {
+    block_on(async {
+        let mut hand = Hand::new();
+        let id = ObjectId::from_name("note", "n");
+        let sockets = hand.switchboard.sockets(&hand.object_type, &id).unwrap();
+        let (first, second) = (Held::default(), Held::default());
+        let number = 1 << 52;
+        let mut peers = Vec::new();
+        for (number, held) in [(number, &first), (5, &second)] {
+            let tags = ["red".to_owned()];
+            let peer = sockets.restore(number, tags, Some(r#""kept""#));
+            assert_eq!((u64::from(peer.id()), peer.tags().len()), (number, 1));
+            peer.plug(held.clone());
+            peers.push(peer);
+        }
+        sockets.restore_auto_response("ping".to_owned(), "pong".to_owned());
+        assert_eq!(hand.switchboard.open(), 2);
+
+        let seen = hand.call("seen", "[]").await;
+        assert_eq!(seen, (200, r#"["","kept"]"#.to_owned()));
+        let answered = hand.call("answered", "[]").await;
+        assert_eq!(answered, (200, r#""ping""#.to_owned()));
+        let all = hand.ctx.as_ref().unwrap().websockets();
+        let ids: Vec<u64> = all.iter().map(|socket| socket.id().into()).collect();
+        assert_eq!(ids, [5, number], "in the order in which they were accepted");
+        assert_eq!(all[0].auto_responded_at(), Some(Timestamp::from_millis(7)));
+        assert_eq!(all[0].tags(), ["red"]);
+
+        hand.call("tell", r#"["early", "late"]"#).await;
+        for held in [first, second] {
+            assert_eq!(held.told(), [r#"attach "early""#, "send early"]);
+        }
+        let newest = hand.connect().await;
+        assert!(u64::from(newest.id()) > number, "no id comes again");
+        drop(peers);
+        assert_eq!(hand.switchboard.open(), 1);
+    });
 }
 
 #[test]

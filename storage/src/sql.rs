@@ -47,7 +47,7 @@ mod value;
 
 pub use cursor::Cursor;
 pub use dump::SqlPiece;
-pub use engine::{SqlAccess, SqlEngine};
+pub use engine::{SqlAccess, SqlEngine, USER_PRAGMAS};
 pub use error::SqlError;
 pub use handle::Sql;
 pub use limits::SqlLimits;

@@ -6,6 +6,46 @@ use std::{env, error::Error, fs, path::Path};
 
 use wasm_bindgen_cli_support::Bindgen;
 
+/// The module that workerd begins with. A panic ends a program of wasm for good; as that of `worker-build`
+/// does, this one begins another, and makes each object anew in it when it is asked something.
+const ENTRY: &str = r#"import { WorkerEntrypoint } from "cloudflare:workers";
+import * as worker from "./index.js";
+const program = worker.__worker_init_state();
+function begin() {
+  if (program.criticalError) {
+    program.criticalError = false;
+    worker.__wbg_reset_state();
+  }
+}
+function lasting(Class) {
+  function alive(object) {
+    begin();
+    if (object.of !== program.instanceId) {
+      object.inner = new Class(...object.args);
+      object.of = program.instanceId;
+    }
+    return object.inner;
+  }
+  class Lasting {
+    constructor(...args) {
+      this.args = args;
+      alive(this);
+    }
+  }
+  for (const [name, property] of Object.entries(Object.getOwnPropertyDescriptors(Class.prototype))) {
+    if (name === "constructor" || typeof property.value !== "function") continue;
+    Lasting.prototype[name] = function (...args) { return alive(this)[name](...args); };
+  }
+  return Lasting;
+}
+export default class extends WorkerEntrypoint {
+  fetch(request) {
+    begin();
+    return worker.fetch(request, this.env, this.ctx);
+  }
+}
+"#;
+
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
     let [wasm, out] = &*arguments else {
@@ -26,17 +66,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let script = fs::read_to_string(&index)?.replace("import source ", "import ");
     fs::write(&index, &script)?;
 
-    let mut entry = String::from(
-        "import { WorkerEntrypoint } from \"cloudflare:workers\";\n\
-         import * as worker from \"./index.js\";\n\
-         export default class extends WorkerEntrypoint {\n\
-         \x20 fetch(request) { return worker.fetch(request, this.env, this.ctx); }\n\
-         }\n",
-    );
+    let mut entry = String::from(ENTRY);
     for line in script.lines() {
         let class = line.strip_prefix("export class ");
         if let Some(class) = class.and_then(|rest| rest.split([' ', '{']).next()) {
-            entry += &format!("export {{ {class} }} from \"./index.js\";\n");
+            entry += &format!("export const {class} = lasting(worker.{class});\n");
         }
     }
     fs::write(out.join("entry.js"), entry)?;

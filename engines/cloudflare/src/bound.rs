@@ -9,6 +9,7 @@ use dokit_client::{
 use dokit_object::Chain;
 use worker::{
     ObjectNamespace,
+    js_sys::Promise,
     wasm_bindgen::{JsCast, JsValue},
     web_sys,
     worker_sys::DurableObjectNamespace,
@@ -130,17 +131,26 @@ impl fmt::Debug for BoundStub {
     }
 }
 
-/// Sends a request to an object, by a stub of its own: a stub that has failed once stays broken.
+/// Sends a request to an object, and waits for its answer.
 pub(crate) async fn send(
     namespace: &DurableObjectNamespace,
     id: &ObjectId,
     request: &web_sys::Request,
 ) -> Result<web_sys::Response, JsValue> {
+    let answer = settled(start(namespace, id, request)).await?;
+    Ok(answer.unchecked_into())
+}
+
+/// Sends a request to an object, by a stub of its own: a stub that has failed once stays broken.
+pub(crate) fn start(
+    namespace: &DurableObjectNamespace,
+    id: &ObjectId,
+    request: &web_sys::Request,
+) -> Result<Promise, JsValue> {
     // By its name where it has one: from the digits the object would not learn it.
     let id = match id.name() {
         Some(name) => namespace.id_from_name(name)?,
         None => namespace.id_from_string(&id.to_string())?,
     };
-    let answer = settled(namespace.get(&id)?.fetch_with_request(request)).await?;
-    Ok(answer.unchecked_into())
+    namespace.get(&id)?.fetch_with_request(request)
 }

@@ -12,17 +12,9 @@
 #[macro_export]
 macro_rules! export {
     ($($object:ident),+ $(,)?) => {
-        $(const _: () = $crate::__private::check(
-            <$object as $crate::__private::DurableObject>::HANDLERS,
-            ::core::concat!(
-                ::core::stringify!($object),
-                " has a handler for WebSockets, which this engine does not serve yet"
-            ),
-        );)+
-
         const _: () = {
             use $crate::__private::{
-                Env, Exported, JsValue, ObjectType, Promise, Request, State,
+                Env, Exported, JsValue, ObjectType, Promise, Request, State, WebSocket,
                 wasm_bindgen::{self, prelude::wasm_bindgen},
             };
 
@@ -34,7 +26,7 @@ macro_rules! export {
                 impl ExportedClass {
                     #[wasm_bindgen(constructor)]
                     pub fn new(state: State, env: Env) -> ::core::result::Result<Self, JsValue> {
-                        Exported::new(ObjectType::of::<$object>(), &state, &env).map(Self)
+                        Exported::new(ObjectType::of::<$object>(), state, &env).map(Self)
                     }
 
                     pub fn fetch(&self, request: Request) -> Promise {
@@ -43,6 +35,27 @@ macro_rules! export {
 
                     pub fn alarm(&self, info: JsValue) -> Promise {
                         self.0.alarm(&info)
+                    }
+
+                    #[wasm_bindgen(js_name = webSocketMessage)]
+                    pub fn websocket_message(&self, socket: WebSocket, message: JsValue) -> Promise {
+                        self.0.websocket_message(socket, &message)
+                    }
+
+                    #[wasm_bindgen(js_name = webSocketClose)]
+                    pub fn websocket_close(
+                        &self,
+                        socket: WebSocket,
+                        code: u16,
+                        reason: String,
+                        was_clean: bool,
+                    ) -> Promise {
+                        self.0.websocket_close(socket, code, reason, was_clean)
+                    }
+
+                    #[wasm_bindgen(js_name = webSocketError)]
+                    pub fn websocket_error(&self, socket: WebSocket, error: JsValue) -> Promise {
+                        self.0.websocket_error(socket, error)
                     }
                 }
             };)+
@@ -67,14 +80,6 @@ macro_rules! export {
 #[macro_export]
 macro_rules! export {
     ($($object:ident),+ $(,)?) => {
-        $(const _: () = $crate::__private::check(
-            <$object as $crate::__private::DurableObject>::HANDLERS,
-            ::core::concat!(
-                ::core::stringify!($object),
-                " has a handler for WebSockets, which this engine does not serve yet"
-            ),
-        );)+
-
         const _: () = {
             $(let _ = $crate::__private::ObjectType::of::<$object>;)+
         };
@@ -95,21 +100,16 @@ macro_rules! export {
 
 /// What the code that [`export!`](crate::export) makes calls.
 pub mod __private {
-    pub use dokit_object::{DurableObject, Handlers, ObjectType};
+    pub use dokit_object::{DurableObject, ObjectType};
     #[cfg(target_arch = "wasm32")]
     pub use worker::{
         Env,
         js_sys::Promise,
         wasm_bindgen::{self, JsValue},
-        web_sys::Request,
+        web_sys::{Request, WebSocket},
         worker_sys::DurableObjectState as State,
     };
 
     #[cfg(target_arch = "wasm32")]
     pub use crate::{gateway::gateway, object::Exported};
-
-    /// Refuses an object type that this engine cannot serve, when it is compiled.
-    pub const fn check(handlers: Handlers, refusal: &'static str) {
-        assert!(!handlers.websocket_message, "{}", refusal);
-    }
 }

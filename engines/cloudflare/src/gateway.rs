@@ -1,13 +1,21 @@
 //! The door for HTTP: what the Worker answers itself, and what it sends on to an object.
 
+use std::{cell::RefCell, rc::Rc};
+
 use dokit_client::ErrorReply;
 use dokit_object::{Address, InvalidNamespace, ObjectType, error_response};
 use worker::{
-    Env, console_error, js_sys::Promise, wasm_bindgen::JsValue,
-    wasm_bindgen_futures::future_to_promise, web_sys,
+    Env, console_error,
+    js_sys::Promise,
+    wasm_bindgen::{JsCast, JsValue},
+    web_sys,
 };
 
-use crate::{message, platform::unanswered, router::Bindings};
+use crate::{
+    last_words, message,
+    platform::{settled, unanswered},
+    router::Bindings,
+};
 
 /// The largest body of a request, in bytes: that of the embedded engine.
 const BODY_BYTES: usize = 1024 * 1024;
@@ -19,9 +27,11 @@ pub fn gateway(
     env: Env,
 ) -> Promise {
     let types: Result<Vec<ObjectType>, InvalidNamespace> = types.into_iter().collect();
-    future_to_promise(async move {
+    let sent = Rc::new(RefCell::new(None));
+    let passed_on = Rc::clone(&sent);
+    let run = async move {
         let answer = match types {
-            Ok(types) => forward(&types, &request, env).await,
+            Ok(types) => forward(&types, &request, env, &sent).await,
             Err(invalid) => Err(ErrorReply::internal(&invalid)),
         };
         let response = match answer {
@@ -34,6 +44,14 @@ pub fn gateway(
             }
         };
         Ok(JsValue::from(response))
+    };
+    // An object's panic may end the gateway's program too: what the object is answered goes through.
+    last_words::event(run, move |_| match passed_on.take() {
+        Some(answer) => answer,
+        None => match message::write_response(&error_response(&ErrorReply::object_reset())) {
+            Ok(response) => Promise::resolve(&JsValue::from(response)),
+            Err(thrown) => Promise::reject(&thrown),
+        },
     })
 }
 
@@ -41,6 +59,7 @@ async fn forward(
     types: &[ObjectType],
     raw: &web_sys::Request,
     env: Env,
+    sent: &RefCell<Option<Promise>>,
 ) -> Result<web_sys::Response, ErrorReply> {
     let bindings = Bindings::new(env);
     let mut request = message::read_request(raw, BODY_BYTES).await?;
@@ -48,7 +67,9 @@ async fn forward(
     let address = Address::parse(request.uri().path(), types, &bindings)?;
     let forwarded = message::write_request(&request, &address.path).map_err(unanswered)?;
     let answer = bindings
-        .send(address.namespace, &address.id, &forwarded)
-        .await;
-    answer.map_err(unanswered)
+        .start(address.namespace, &address.id, &forwarded)
+        .map_err(unanswered)?;
+    sent.replace(Some(answer.clone()));
+    let answer = settled(Ok(answer)).await.map_err(unanswered)?;
+    Ok(answer.unchecked_into())
 }

@@ -1,8 +1,12 @@
 #![doc = include_str!("../README.md")]
 
+#[cfg(target_arch = "wasm32")]
+mod at_once;
 mod binding;
 #[cfg(target_arch = "wasm32")]
 mod bound;
+#[cfg(target_arch = "wasm32")]
+mod calls;
 #[cfg(target_arch = "wasm32")]
 mod clock;
 #[cfg(not(target_arch = "wasm32"))]
@@ -13,6 +17,8 @@ mod gateway;
 #[cfg(target_arch = "wasm32")]
 mod json_text;
 #[cfg(target_arch = "wasm32")]
+mod last_words;
+#[cfg(target_arch = "wasm32")]
 mod message;
 #[cfg(target_arch = "wasm32")]
 mod object;
@@ -22,6 +28,12 @@ mod platform;
 mod router;
 #[cfg(target_arch = "wasm32")]
 mod serve;
+#[cfg(target_arch = "wasm32")]
+mod sockets;
+#[cfg(target_arch = "wasm32")]
+mod sql;
+#[cfg(any(target_arch = "wasm32", test))]
+mod statements;
 #[cfg(target_arch = "wasm32")]
 mod store;
 

@@ -10,6 +10,7 @@ use worker::{
     js_sys::{Array, Uint8Array},
     wasm_bindgen::{JsCast, JsValue},
     web_sys,
+    worker_sys::ext::ResponseInitExt,
 };
 
 use crate::platform::{PlatformError, settled};
@@ -124,6 +125,18 @@ pub(crate) fn write_response(response: &Response) -> Result<web_sys::Response, J
     // Statuses that may not have a body may not have an empty one either.
     let body = (!response.body().is_empty()).then(|| Uint8Array::from(&**response.body()));
     web_sys::Response::new_with_opt_js_u8_array_and_init(body.as_ref(), &init)
+}
+
+/// The answer that leads to a socket of the platform's, with the headers of `response`.
+pub(crate) fn write_upgrade(
+    response: &Response,
+    socket: &web_sys::WebSocket,
+) -> Result<web_sys::Response, JsValue> {
+    let mut init = web_sys::ResponseInit::new();
+    init.set_status(response.status().as_u16());
+    init.set_headers(write_headers(response.headers())?.as_ref());
+    init.websocket(socket)?;
+    web_sys::Response::new_with_opt_str_and_init(None, &init)
 }
 
 pub(crate) async fn read_reply(raw: &web_sys::Response) -> Result<CallReply, PlatformError> {

@@ -5,24 +5,27 @@ use std::{collections::BTreeMap, fmt, pin::pin, rc::Rc, sync::Arc, time::Duratio
 use dokit_client::{Access, ErrorReply, ObjectId, PAYLOAD_BYTES, code};
 use dokit_object::{
     Activation, Call, Chain, Context, Delivery, InvalidNamespace, ObjectType, Outcome, Response,
-    Surroundings, deadline, error_response, route,
+    SocketCall, Surroundings, deadline, error_response, fail_alarm, route,
 };
-use dokit_storage::{Batch, Store, Timestamp};
-use futures_util::future::{Either, select};
+use dokit_storage::{Batch, Error, Store, Timestamp};
+use futures_util::{
+    FutureExt,
+    future::{Either, select},
+};
 use tokio::sync::{RwLock, RwLockReadGuard, Semaphore};
 use worker::{
     Delay, Env, console_error,
     js_sys::{self, Array, Date, Object as JsObject, Promise, Reflect},
     wasm_bindgen::{JsCast, JsValue},
-    wasm_bindgen_futures::future_to_promise,
     web_sys,
     worker_sys::DurableObjectState,
 };
 
 use crate::{
     clock::{PlatformClock, millis},
-    message,
+    last_words, message,
     router::{Bindings, read_id},
+    sockets::{Event, Peers},
     store::ObjectStore,
 };
 
@@ -31,6 +34,13 @@ const DEADLINE: Duration = Duration::from_secs(30);
 
 /// How many calls an object takes at a time, running or waiting. One more is answered `overloaded`.
 const CALLS: usize = 1024;
+
+/// How long an alarm's handler may take: the platform ends its event after 15 minutes.
+const ALARM_DEADLINE: Duration = Duration::from_secs(14 * 60);
+
+/// How long an exclusive call of an object with SQL may take, from one commit to the next: the platform
+/// gives up the object whose transaction takes 30 seconds.
+const SQL_DEADLINE: Duration = Duration::from_secs(28);
 
 /// When an alarm that could not be run is tried again.
 const ALARM_PAUSE: Duration = Duration::from_secs(30);
@@ -49,24 +59,24 @@ impl Exported {
     /// A JavaScript error, for the platform to show.
     pub fn new(
         object_type: Result<ObjectType, InvalidNamespace>,
-        state: &DurableObjectState,
+        state: DurableObjectState,
         env: &Env,
     ) -> Result<Self, JsValue> {
         let object_type = object_type.map_err(|error| js_sys::Error::new(&error.to_string()))?;
-        if object_type.sql() {
-            let namespace = object_type.namespace();
-            let refused = format!(
-                "objects of {namespace:?} ask for sql, which this engine does not serve yet"
-            );
-            return Err(js_sys::Error::new(&refused).into());
-        }
         let router = Arc::new(Bindings::new(env.clone()));
         let mut surroundings = Surroundings::new(Arc::new(PlatformClock), router);
         surroundings.variables = Arc::new(variables(env));
+        let id = read_id(&state.id()?)?;
+        let mut store = ObjectStore::new(state.storage()?);
+        if object_type.sql() {
+            store = store.with_sql()?;
+        }
+        let now = surroundings.clock.now();
         let object = Object {
+            peers: Peers::restore(Rc::new(state), &object_type, &id, now)?,
             object_type,
-            id: read_id(&state.id()?)?,
-            store: ObjectStore::new(state.storage()?),
+            id,
+            store,
             surroundings,
             calls: Semaphore::new(CALLS),
             awake: RwLock::new(None),
@@ -79,25 +89,82 @@ impl Exported {
     /// The class's `fetch`: the path is relative to the object.
     pub fn fetch(&self, request: web_sys::Request) -> Promise {
         let object = Rc::clone(&self.object);
-        future_to_promise(async move {
+        let lost = Rc::clone(&object);
+        let run = async move {
             let answer = object.request(&request).await;
-            let response = answer.unwrap_or_else(|error| {
+            let mut response = answer.unwrap_or_else(|error| {
                 object.log(&error);
                 error_response(&error)
             });
-            message::write_response(&response).map(JsValue::from)
+            let upgrade = object.peers.accept(&mut response);
+            object.peers.tell_orphans(object.telling()).await;
+            match upgrade? {
+                Some(upgrade) => Ok(upgrade.into()),
+                None => message::write_response(&response).map(JsValue::from),
+            }
+        };
+        last_words::event(run, move |why| {
+            let error = lost.ended(why);
+            match message::write_response(&error_response(&error)) {
+                Ok(response) => Promise::resolve(&JsValue::from(response)),
+                Err(thrown) => Promise::reject(&thrown),
+            }
+        })
+    }
+
+    /// The class's `webSocketMessage`.
+    pub fn websocket_message(&self, socket: web_sys::WebSocket, message: &JsValue) -> Promise {
+        self.tell(socket, Event::message(message))
+    }
+
+    /// The class's `webSocketClose`.
+    pub fn websocket_close(
+        &self,
+        socket: web_sys::WebSocket,
+        code: u16,
+        reason: String,
+        was_clean: bool,
+    ) -> Promise {
+        self.tell(socket, Event::closed(code, reason, was_clean))
+    }
+
+    /// The class's `webSocketError`.
+    pub fn websocket_error(&self, socket: web_sys::WebSocket, error: JsValue) -> Promise {
+        self.tell(socket, Event::broken(error))
+    }
+
+    fn tell(&self, socket: web_sys::WebSocket, event: Event) -> Promise {
+        let object = Rc::clone(&self.object);
+        let lost = Rc::clone(&object);
+        let run = async move {
+            let place = object.calls.try_acquire();
+            let now = object.surroundings.clock.now();
+            let told = object
+                .peers
+                .handle(&socket, event, place.is_ok(), now, object.telling());
+            told.await;
+            Ok(JsValue::UNDEFINED)
+        };
+        last_words::event(run, move |why| {
+            lost.ended(why);
+            Promise::resolve(&JsValue::UNDEFINED)
         })
     }
 
     /// The class's `alarm`.
     pub fn alarm(&self, info: &JsValue) -> Promise {
         let object = Rc::clone(&self.object);
+        let lost = Rc::clone(&object);
         let scheduled = scheduled_time(info);
-        future_to_promise(async move {
+        let run = async move {
             // What is thrown here makes the platform try the alarm again.
             let run = object.alarm(scheduled).await;
             run.map_err(|error| js_sys::Error::new(&error.message))?;
             Ok(JsValue::UNDEFINED)
+        };
+        last_words::event(run, move |why| match why {
+            Some(_) => lost.fail_alarm_at_the_end(&lost.ended(why)),
+            None => Promise::reject(&js_sys::Error::new("the program ended")),
         })
     }
 }
@@ -112,6 +179,7 @@ struct Object {
     object_type: ObjectType,
     id: ObjectId,
     store: ObjectStore,
+    peers: Peers,
     surroundings: Surroundings,
     calls: Semaphore,
     awake: RwLock<Option<Activation>>,
@@ -127,11 +195,28 @@ impl Object {
         let Ok(_place) = self.calls.try_acquire() else {
             return Err(ErrorReply::overloaded());
         };
-        let run = chain.scope(self.run(call));
-        match select(pin!(run), pin!(timer(deadline))).await {
-            Either::Left((answer, _)) => answer,
-            // Dropped half way: nothing of the call remains, in memory neither.
-            Either::Right(((), _)) => Err(ErrorReply::deadline_exceeded()),
+        self.run_within(deadline, chain, call).await
+    }
+
+    async fn run_within(
+        &self,
+        deadline: Duration,
+        chain: Chain,
+        call: Call,
+    ) -> Result<Response, ErrorReply> {
+        let until = self.surroundings.clock.now().saturating_add(deadline);
+        chain.scope(self.run(call, until)).await
+    }
+
+    /// How an event of a socket is run.
+    fn telling(&self) -> impl AsyncFn(SocketCall) -> Result<Response, ErrorReply> {
+        async |call| {
+            let chain = Chain::default().with(self.id.clone());
+            let answer = self.run_within(DEADLINE, chain, Call::Socket(call)).await;
+            if let Err(error) = &answer {
+                self.log(error);
+            }
+            answer
         }
     }
 
@@ -142,14 +227,16 @@ impl Object {
         // The event can be a little early by the clock that objects see.
         self.surroundings.clock.sleep_until(scheduled).await;
         let chain = Chain::default().with(self.id.clone());
-        let run = chain.scope(self.run(Call::Alarm)).await;
+        let until = self.surroundings.clock.now().saturating_add(ALARM_DEADLINE);
+        let run = chain.scope(self.run(Call::Alarm, until)).await;
         let undecided = self.store.end_ringing();
         let error = match run {
             Ok(mut done) => {
                 for delivery in Delivery::take(&mut done) {
                     let delivered = delivery.run(&self.surroundings).await;
                     // One that cannot be told is made again by the alarm.
-                    if let Err(error) = self.run(delivered).await {
+                    let until = self.surroundings.clock.now().saturating_add(DEADLINE);
+                    if let Err(error) = self.run(delivered, until).await {
                         self.log(&error);
                     }
                 }
@@ -171,61 +258,146 @@ impl Object {
     }
 
     /// One call: it runs, what it wrote is committed, and only then is it answered.
-    async fn run(&self, call: Call) -> Result<Response, ErrorReply> {
-        if call.access() == Access::Shared {
-            let awake = self.awake().await?;
-            let outcome = match &*awake {
-                Some(activation) => activation.shared(call).await,
-                None => return Err(ErrorReply::object_reset()),
-            };
-            drop(awake);
-            if outcome.reset {
-                *self.awake.write().await = None;
-            }
-            return outcome.reply;
+    async fn run(&self, call: Call, until: Timestamp) -> Result<Response, ErrorReply> {
+        match call.access() {
+            Access::Shared => self.shared(call, until).await,
+            Access::Exclusive => self.exclusive(call, until).await,
         }
-        let mut awake = self.awake.write().await;
+    }
+
+    async fn shared(&self, call: Call, until: Timestamp) -> Result<Response, ErrorReply> {
+        let awake = self.awake(until).await?;
+        let outcome = match &*awake {
+            Some(activation) => self.within(until, activation.shared(call)).await?,
+            None => return Err(ErrorReply::object_reset()),
+        };
+        drop(awake);
+        if outcome.reset {
+            *self.awake.write().await = None;
+        }
+        outcome.reply
+    }
+
+    async fn exclusive(&self, call: Call, until: Timestamp) -> Result<Response, ErrorReply> {
+        let is_alarm = matches!(call, Call::Alarm);
+        let mut awake = self.within(until, self.awake.write()).await?;
         // Out of its place while it runs: a call that is given up leaves no half-run object.
         let mut activation = match awake.take() {
             Some(activation) => activation,
-            None => self.wake().await?,
+            None => self.wake(until).await?,
+        };
+        let running = self
+            .store
+            .begin()
+            .await
+            .map_err(|error| commit_failed(&error))?;
+        let outcome = match self.within(until, activation.exclusive(call)).await {
+            Ok(outcome) => outcome,
+            Err(late) => {
+                // Dropped half way: nothing of it remains, in memory neither, but what it committed.
+                running.undo().await;
+                if is_alarm {
+                    self.give_up_alarm().await;
+                }
+                return Err(late);
+            }
         };
         let Outcome {
             reply,
             writes,
+            sockets,
             reset,
             ..
-        } = activation.exclusive(call).await;
-        self.commit(writes).await?;
+        } = outcome;
+        // From here on nobody gives it up: whoever is answered knows how it ended.
+        let kept = async {
+            let running = if reset {
+                running.anew().await?
+            } else {
+                running
+            };
+            running.keep(writes).await
+        };
+        kept.await.map_err(|error| commit_failed(&error))?;
+        sockets.perform();
+        self.peers.settle();
         if !reset {
             *awake = Some(activation);
         }
         reply
     }
 
-    async fn awake(&self) -> Result<RwLockReadGuard<'_, Option<Activation>>, ErrorReply> {
-        let awake = self.awake.read().await;
+    async fn awake(
+        &self,
+        until: Timestamp,
+    ) -> Result<RwLockReadGuard<'_, Option<Activation>>, ErrorReply> {
+        let awake = self.within(until, self.awake.read()).await?;
         if awake.is_some() {
             return Ok(awake);
         }
         drop(awake);
-        let mut awake = self.awake.write().await;
+        let mut awake = self.within(until, self.awake.write()).await?;
         if awake.is_none() {
-            *awake = Some(self.wake().await?);
+            *awake = Some(self.wake(until).await?);
         }
         Ok(awake.downgrade())
     }
 
-    async fn wake(&self) -> Result<Activation, ErrorReply> {
+    async fn wake(&self, until: Timestamp) -> Result<Activation, ErrorReply> {
         let ctx = Context::new(
             self.id.clone(),
             self.store.clone(),
             self.object_type.handlers().alarm,
             self.surroundings.clone(),
         );
-        let (activation, writes) = self.object_type.wake(ctx).await?;
-        self.commit(writes).await?;
-        Ok(activation)
+        let ctx = self.peers.connect(ctx, &self.object_type);
+        let running = self
+            .store
+            .begin()
+            .await
+            .map_err(|error| commit_failed(&error))?;
+        let woken = self.within(until, self.object_type.wake(ctx)).await;
+        match woken.and_then(|woken| woken) {
+            Ok((activation, writes)) => {
+                let kept = running.keep(writes).await;
+                kept.map_err(|error| commit_failed(&error))?;
+                self.peers.settle();
+                Ok(activation)
+            }
+            Err(error) => {
+                running.undo().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Gives up what takes too long. The timer is set when it begins, since one that was set before a
+    /// transaction of the platform's does not ring within it.
+    async fn within<R>(
+        &self,
+        until: Timestamp,
+        run: impl Future<Output = R>,
+    ) -> Result<R, ErrorReply> {
+        let mut left = until.saturating_duration_since(self.surroundings.clock.now());
+        if self.object_type.sql() {
+            left = left.min(SQL_DEADLINE);
+        }
+        match select(pin!(run), pin!(timer(left))).await {
+            Either::Left((done, _)) => Ok(done),
+            Either::Right(((), _)) => Err(ErrorReply::deadline_exceeded()),
+        }
+    }
+
+    /// Counts an alarm whose handler took too long as one that failed.
+    async fn give_up_alarm(&self) {
+        let now = self.surroundings.clock.now();
+        let failed = fail_alarm(&self.store, now, "the alarm's handler took too long").await;
+        // Where this cannot be written either, the alarm is still there.
+        if let Ok(Some(writes)) = failed
+            && let Err(error) = self.commit(writes).await
+        {
+            self.log(&error);
+        }
     }
 
     async fn commit(&self, writes: Batch) -> Result<(), ErrorReply> {
@@ -233,11 +405,31 @@ impl Object {
             return Ok(());
         }
         let committed = self.store.clone().commit(writes).await;
-        committed.map_err(|error| {
-            let mut failed = ErrorReply::commit_failed();
-            failed.log = ErrorReply::internal(&error).log;
-            failed
-        })
+        committed.map_err(|error| commit_failed(&error))
+    }
+
+    /// What an event is answered when the program ends, given why it was this one that ended it.
+    fn ended(&self, why: Option<&str>) -> ErrorReply {
+        let error = match why {
+            Some(why) => ErrorReply::internal(&Panicked(why.to_owned())),
+            None => ErrorReply::object_reset(),
+        };
+        self.log(&error);
+        error
+    }
+
+    /// Counts an alarm whose handler ended the program as one that failed. The platform writes it when
+    /// what the handler wrote is undone; nothing of ours runs then any more.
+    fn fail_alarm_at_the_end(&self, error: &ErrorReply) -> Promise {
+        let now = self.surroundings.clock.now();
+        let error = error.log.as_deref().unwrap_or(&error.message);
+        let stored = self.store.at_once();
+        let failed = fail_alarm(&stored, now, error).now_or_never();
+        match failed {
+            Some(Ok(Some(writes))) => self.store.leave(&writes),
+            // The platform tries it again.
+            _ => Promise::reject(&js_sys::Error::new(error)),
+        }
     }
 
     fn log(&self, error: &ErrorReply) {
@@ -246,6 +438,17 @@ impl Object {
             console_error!("{namespace} {id:?}: {log}");
         }
     }
+}
+
+/// What the log gets to see of a panic; the caller sees `internal error`.
+#[derive(Debug, thiserror::Error)]
+#[error("the object panicked: {0}")]
+struct Panicked(String);
+
+fn commit_failed(error: &Error) -> ErrorReply {
+    let mut failed = ErrorReply::commit_failed();
+    failed.log = ErrorReply::internal(error).log;
+    failed
 }
 
 async fn timer(duration: Duration) {

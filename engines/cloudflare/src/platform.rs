@@ -2,7 +2,7 @@
 
 use dokit_client::ErrorReply;
 use worker::{
-    js_sys::{self, Promise, Reflect},
+    js_sys::{self, Array, Function, Promise, Reflect},
     wasm_bindgen::{JsCast, JsValue},
     wasm_bindgen_futures::JsFuture,
 };
@@ -18,6 +18,41 @@ impl From<JsValue> for PlatformError {
             Some(error) => format!("{}: {}", error.name(), error.message()),
             None => format!("{thrown:?}"),
         })
+    }
+}
+
+/// A promise that is settled from here.
+#[derive(Clone)]
+pub(crate) struct Latch {
+    promise: Promise,
+    resolve: Function,
+    reject: Function,
+}
+
+impl Latch {
+    pub(crate) fn new() -> Self {
+        let mut functions = None;
+        let promise = Promise::new(&mut |resolve, reject| functions = Some((resolve, reject)));
+        // JavaScript calls that at once.
+        let (resolve, reject) = functions.unwrap_or_default();
+        Self {
+            promise,
+            resolve,
+            reject,
+        }
+    }
+
+    pub(crate) fn promise(&self) -> Promise {
+        self.promise.clone()
+    }
+
+    pub(crate) fn resolve(&self, with: &JsValue) {
+        // It cannot throw.
+        let _ = Reflect::apply(&self.resolve, &JsValue::UNDEFINED, &Array::of1(with));
+    }
+
+    pub(crate) fn reject(&self, with: &JsValue) {
+        let _ = Reflect::apply(&self.reject, &JsValue::UNDEFINED, &Array::of1(with));
     }
 }
 

@@ -4,7 +4,7 @@ use dokit_client::{CallReply, CallRequest, ErrorReply, IdError, ObjectId, Transp
 use dokit_object::{BoxFuture, Chain, Router, error_response, to_call_reply};
 use worker::{
     Env,
-    js_sys::Reflect,
+    js_sys::{Promise, Reflect},
     wasm_bindgen::{JsCast, JsValue},
     web_sys,
     worker_sys::{DurableObjectId, DurableObjectNamespace},
@@ -37,8 +37,18 @@ impl Bindings {
         Ok(bound.unchecked_into())
     }
 
+    /// Sends a request to an object, and gives the promise of its answer.
+    pub(crate) fn start(
+        &self,
+        namespace: &str,
+        id: &ObjectId,
+        request: &web_sys::Request,
+    ) -> Result<Promise, JsValue> {
+        bound::start(&self.namespace(namespace)?, id, request)
+    }
+
     /// Sends a request to an object.
-    pub(crate) async fn send(
+    async fn send(
         &self,
         namespace: &str,
         id: &ObjectId,

@@ -1,16 +1,19 @@
 use std::{cell::Cell, fmt, rc::Rc};
 
-use dokit_storage::{AlarmChange, Batch, Error, KeyRange, Result, Store, Timestamp};
+use dokit_storage::{AlarmChange, Batch, Error, KeyRange, Result, Store, Timestamp, sql::Sql};
 use worker::{
-    js_sys::{Array, Date, Map, Object, Promise, Reflect},
+    js_sys::{Array, Date, Function, Map, Object, Promise, Reflect},
     wasm_bindgen::{JsCast, JsValue, prelude::Closure},
     worker_sys::{DurableObjectStorage, DurableObjectTransaction},
 };
 
 use crate::{
+    at_once::AtOnce,
+    calls::Calls,
     clock::millis,
     json_text::json_text,
     platform::{PlatformError, settled},
+    sql::Rows,
 };
 
 /// How many keys one call of the platform takes.
@@ -28,6 +31,8 @@ const LONGEST_LIST: u32 = i32::MAX.unsigned_abs();
 pub struct ObjectStore {
     platform: Rc<DurableObjectStorage>,
     ringing: Rc<Cell<Option<Timestamp>>>,
+    /// What an object with SQL has beside its keys.
+    rows: Option<Rows>,
 }
 
 impl ObjectStore {
@@ -55,7 +60,25 @@ impl ObjectStore {
         Self {
             platform: Rc::new(platform),
             ringing: Rc::default(),
+            rows: None,
         }
+    }
+
+    /// The same with the object's SQL database.
+    pub(crate) fn with_sql(mut self) -> Result<Self, JsValue> {
+        let calls = Rc::new(Calls::new(Rc::clone(&self.platform)));
+        self.rows = Some(Rows::new(Rc::clone(&self.platform), calls)?);
+        Ok(self)
+    }
+
+    /// Begins an exclusive call: what it writes to the database is committed with its keys.
+    pub(crate) async fn begin(&self) -> Result<Running> {
+        let store = self.clone();
+        if let Some(rows) = &self.rows {
+            let begun = rows.calls().begin().await;
+            begun.map_err(|thrown| failed("begin", thrown))?;
+        }
+        Ok(Running { store })
     }
 
     /// Says that the platform has begun to deliver the alarm set for `at`. The platform does not show
@@ -69,6 +92,33 @@ impl ObjectStore {
     /// it.
     pub(crate) fn end_ringing(&self) -> bool {
         self.ringing.take().is_some()
+    }
+
+    /// What can be read at once: for the moment in which the program ends.
+    pub(crate) fn at_once(&self) -> AtOnce {
+        AtOnce {
+            platform: Rc::clone(&self.platform),
+            ringing: self.ringing.get(),
+        }
+    }
+
+    /// Has the platform write a batch as soon as what the running call has written is undone: for when
+    /// the program ends. The promise is that of the writes.
+    pub(crate) fn leave(&self, batch: &Batch) -> Promise {
+        let calls = self.rows.as_ref().map(Rows::calls);
+        let undone = calls.and_then(|calls| {
+            calls.give_up();
+            calls.ending()
+        });
+        let undone = undone.unwrap_or_else(|| Promise::resolve(&JsValue::UNDEFINED));
+        let left = plan(batch, &[]).and_then(|writes| {
+            let written: Result<Array, JsValue> = writes
+                .iter()
+                .map(|write| write.start_after(&undone, &self.platform))
+                .collect();
+            Ok(Promise::all(&written?.into()))
+        });
+        left.unwrap_or_else(|thrown| Promise::reject(&thrown))
     }
 
     async fn read_list(&self, range: &KeyRange) -> Result<Vec<(String, JsValue)>, JsValue> {
@@ -95,33 +145,95 @@ impl ObjectStore {
         Ok(entries)
     }
 
-    /// Commits all of a batch, or none of it.
-    async fn write(&self, batch: &Batch) -> Result<(), JsValue> {
-        let mut doomed = Vec::new();
-        if batch.deletes_all() {
-            // The platform's own delete-all cannot be part of a transaction.
-            let all = self.read_list(&KeyRange::default()).await?;
-            doomed = all.into_iter().map(|(key, _)| key).collect();
+    /// Makes durable, with `batch`, what the running call has written to the database, if it has one.
+    async fn write(&self, batch: &Batch) -> Result<()> {
+        let calls = self.rows.as_ref().filter(|rows| rows.calls().is_running());
+        let Some(rows) = calls else {
+            let written = self.write_alone(batch).await;
+            return written.map_err(|thrown| failed("commit", thrown));
+        };
+        if rows.calls().has_written() {
+            let checked = rows.check_deferred();
+            checked.map_err(|error| Error::engine("commit", error))?;
         }
-        let writes = plan(batch, &doomed)?;
+        let written = async {
+            let writes = self.plan(batch).await?;
+            settled(start(&writes, &self.platform)).await?;
+            rows.calls().keep().await
+        };
+        written.await.map_err(|thrown| failed("commit", thrown))
+    }
+
+    /// Commits all of a batch, or none of it.
+    async fn write_alone(&self, batch: &Batch) -> Result<(), JsValue> {
+        let writes = self.plan(batch).await?;
         // A single call is atomic by itself, and cheaper so.
         if let [only] = &*writes {
             settled(only.start(&self.platform)).await?;
             return Ok(());
         }
         let platform = Rc::clone(&self.platform);
-        let start: Closure<dyn FnMut(DurableObjectTransaction) -> Promise> =
+        let closure: Closure<dyn FnMut(DurableObjectTransaction) -> Promise> =
             Closure::once(move |_| {
                 // Started within the transaction they belong to it; what fails undoes them all.
-                let started: Result<Array, JsValue> =
-                    writes.iter().map(|write| write.start(&platform)).collect();
-                match started {
-                    Ok(started) => Promise::all(&started),
-                    Err(thrown) => Promise::reject(&thrown),
-                }
+                start(&writes, &platform).unwrap_or_else(|thrown| Promise::reject(&thrown))
             });
-        settled(self.platform.transaction(&start)).await?;
+        settled(self.platform.transaction(&closure)).await?;
         Ok(())
+    }
+
+    /// The calls of the platform that a batch takes.
+    async fn plan(&self, batch: &Batch) -> Result<Vec<Write>, JsValue> {
+        let mut doomed = Vec::new();
+        if batch.deletes_all() {
+            // The platform's own delete-all cannot be part of a transaction.
+            let all = self.read_list(&KeyRange::default()).await?;
+            doomed = all.into_iter().map(|(key, _)| key).collect();
+        }
+        plan(batch, &doomed)
+    }
+}
+
+/// Starts all of them, and gives what waits for all.
+fn start(writes: &[Write], platform: &DurableObjectStorage) -> Result<Promise, JsValue> {
+    let started: Result<Array, JsValue> =
+        writes.iter().map(|write| write.start(platform)).collect();
+    Ok(Promise::all(&started?.into()))
+}
+
+/// An exclusive call that runs. Where it is dropped, what it wrote to the database is undone.
+pub(crate) struct Running {
+    store: ObjectStore,
+}
+
+impl Running {
+    /// Ends the call and makes durable what it wrote, with `batch`.
+    pub(crate) async fn keep(self, batch: Batch) -> Result<()> {
+        let mut store = self.store.clone();
+        store.commit_call(batch).await
+    }
+
+    /// Undoes what the call has written since its last early commit, and begins it anew: for what is
+    /// written in its place.
+    pub(crate) async fn anew(self) -> Result<Self> {
+        let store = self.store.clone();
+        self.undo().await;
+        store.begin().await
+    }
+
+    /// Undoes what the call has written since its last early commit.
+    pub(crate) async fn undo(self) {
+        if let Some(rows) = &self.store.rows {
+            rows.calls().undo().await;
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if let Some(rows) = &self.store.rows {
+            rows.calls().give_up();
+        }
     }
 }
 
@@ -134,15 +246,41 @@ enum Write {
 }
 
 impl Write {
-    fn start(&self, platform: &DurableObjectStorage) -> Result<Promise, JsValue> {
+    /// The name of the platform's method, and what it is called with.
+    fn call(&self) -> (&'static str, Array) {
+        let set_alarm = |at: Timestamp| Date::new(&millis_of(at).into()).into();
         match self {
-            Self::Delete(keys) => platform.delete_multiple(keys.clone()),
-            Self::Put(entries) => platform.put_multiple(entries.into()),
-            Self::SetAlarm(at) => {
-                platform.set_alarm(Date::new(&millis_of(*at).into()), Object::new())
+            Self::Delete(keys) => {
+                let keys: Array = keys.iter().collect();
+                ("delete", Array::of1(&keys))
             }
-            Self::DeleteAlarm => platform.delete_alarm(Object::new()),
+            Self::Put(entries) => ("put", Array::of1(entries)),
+            Self::SetAlarm(at) => ("setAlarm", Array::of1(&set_alarm(*at))),
+            Self::DeleteAlarm => ("deleteAlarm", Array::new()),
         }
+    }
+
+    fn start(&self, platform: &DurableObjectStorage) -> Result<Promise, JsValue> {
+        let (method, arguments) = self.call();
+        let storage: &JsValue = platform.unchecked_ref();
+        let method: Function = Reflect::get(storage, &method.into())?.unchecked_into();
+        Ok(Reflect::apply(&method, storage, &arguments)?.unchecked_into())
+    }
+
+    /// Has JavaScript start it by itself, whatever becomes of `first`.
+    fn start_after(
+        &self,
+        first: &Promise,
+        platform: &DurableObjectStorage,
+    ) -> Result<JsValue, JsValue> {
+        let (method, arguments) = self.call();
+        let storage: &JsValue = platform.unchecked_ref();
+        let method = Reflect::get(storage, &method.into())?;
+        let bind: Function = Reflect::get(&method, &"bind".into())?.unchecked_into();
+        arguments.unshift(storage);
+        let start = Reflect::apply(&bind, &method, &arguments)?;
+        let then: Function = Reflect::get(first, &"then".into())?.unchecked_into();
+        Reflect::apply(&then, first, &Array::of2(&start, &start))
     }
 }
 
@@ -210,13 +348,45 @@ impl Store for ObjectStore {
     }
 
     async fn commit(&mut self, batch: Batch) -> Result<()> {
-        if batch.is_empty() {
+        let calls = self.rows.as_ref().map(Rows::calls).cloned();
+        let Some(calls) = calls.filter(|calls| calls.is_running()) else {
+            return self.commit_call(batch).await;
+        };
+        if batch.is_empty() && !calls.has_written() {
+            return Ok(());
+        }
+        self.commit_call(batch).await?;
+        // It was an early commit: the call goes on.
+        let begun = calls.begin().await;
+        begun.map_err(|thrown| failed("begin", thrown))
+    }
+
+    fn sql(&self) -> Option<Sql> {
+        self.rows.clone().map(Sql::new)
+    }
+}
+
+impl ObjectStore {
+    async fn commit_call(&mut self, batch: Batch) -> Result<()> {
+        let running = self
+            .rows
+            .as_ref()
+            .is_some_and(|rows| rows.calls().is_running());
+        if batch.is_empty() && !running {
             // The platform holds what leaves the object until its writes are durable.
             return Ok(());
         }
         self.limits().check(&batch)?;
-        let written = self.write(&batch).await;
-        written.map_err(|thrown| failed("commit", thrown))?;
+        if let Some(rows) = &self.rows
+            && running
+            && batch.is_empty()
+            && !rows.calls().has_written()
+        {
+            // Nothing to commit.
+            rows.calls().undo().await;
+            return Ok(());
+        }
+        self.write(&batch).await?;
         if batch.alarm() != AlarmChange::Keep {
             self.ringing.set(None);
         }

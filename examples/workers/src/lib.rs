@@ -8,10 +8,16 @@
     expect(dead_code, reason = "the examples' own main, which serves with the embedded engine")
 )]
 
+#[path = "../../analytics.rs"]
+mod analytics;
 #[path = "../../cart.rs"]
 mod cart;
+#[path = "../../chat_room.rs"]
+mod chat_room;
 #[path = "../../counter.rs"]
 mod counter;
+#[path = "../../document.rs"]
+mod document;
 #[path = "../../order_processing.rs"]
 mod order_processing;
 #[path = "../../preferences.rs"]
@@ -22,22 +28,33 @@ mod rate_limiter;
 mod scheduled_jobs;
 #[path = "../../session.rs"]
 mod session;
+#[path = "../../stateful_workflow.rs"]
+mod stateful_workflow;
 
+use analytics::Analytics;
 use cart::{Cart, Shop};
+use chat_room::ChatRoom;
 use counter::Counter;
+use document::Document;
 use order_processing::Order;
 use preferences::Preferences;
 use rate_limiter::RateLimiter;
 use scheduled_jobs::ScheduledJobs;
 use session::Session;
+use stateful_workflow::{StatefulWorkflow, StepRunner};
 
 dokit_cloudflare::export!(
+    Analytics,
     Cart,
+    ChatRoom,
     Counter,
+    Document,
     Order,
     Preferences,
     RateLimiter,
     ScheduledJobs,
     Session,
     Shop,
+    StatefulWorkflow,
+    StepRunner,
 );

@@ -11,7 +11,7 @@ use dokit_client::{ErrorReply, ObjectId, code};
 use dokit_storage::Timestamp;
 
 use super::{
-    Close, Message, Outgoing, SocketCall, SocketEvent, SocketId, Sockets, WebSocketError,
+    Close, Message, Outgoing, SocketCall, SocketEvent, SocketId, Sockets, WebSocketError, Wire,
     line::Line,
 };
 use crate::Response;
@@ -24,7 +24,8 @@ use crate::Response;
 /// [`take`](Self::take) it out of the answer to a handshake. Each thing that the peer does may give a
 /// call: put it into the object's queue as a [`Call::Socket`](crate::Call::Socket), tell [`answered`](Self::answered) what came of it, and
 /// only then read on, which keeps the events in order and a fast peer slow. Meanwhile send what
-/// [`next`](Self::next) gives. The last call is that of [`ended`](Self::ended), which is made again
+/// [`next`](Self::next) gives; or, where the platform holds the socket itself, [`plug`](Self::plug) that
+/// in. The last call is that of [`ended`](Self::ended), which is made again
 /// while it [is untold](Self::is_untold); the connection is dropped after it has been answered. One that is dropped without it has lost its peer, and is handed
 /// to the [`Switchboard`](super::Switchboard)'s `orphaned`.
 pub struct Connection {
@@ -75,6 +76,25 @@ impl Connection {
     #[must_use]
     pub fn object(&self) -> (&'static str, &ObjectId) {
         self.sockets.object()
+    }
+
+    /// The tags that it was accepted with, each once.
+    #[must_use]
+    pub fn tags(&self) -> Arc<[String]> {
+        self.sockets.tags(self.id)
+    }
+
+    /// What is attached to it, as JSON text, as far as that is durable.
+    #[must_use]
+    pub fn attachment(&self) -> Option<Arc<str>> {
+        self.sockets.durable_attachment(self.id)
+    }
+
+    /// Has the platform's own socket send what waits, and all that follows, in place of
+    /// [`next`](Self::next), which gives nothing any more. What is attached to the socket from now on is
+    /// told to it; what has been until now is its maker's to see to.
+    pub fn plug(&self, wire: impl Wire) {
+        self.line.plug(Box::new(wire));
     }
 
     /// What to send next; waits until there is something. One at a time may wait.
@@ -176,6 +196,8 @@ impl Drop for Connection {
             self.sockets.remove(self.id);
             return;
         }
+        // It has no peer from now on, whenever its end is told.
+        self.sockets.end(self.id);
         self.sockets.orphan(Self {
             sockets: self.sockets.clone(),
             id: self.id,

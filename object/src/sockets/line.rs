@@ -1,12 +1,14 @@
 use std::{
     collections::VecDeque,
+    fmt,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     task::{Poll, Waker},
 };
 
+use dokit_storage::Timestamp;
 use futures_util::task::AtomicWaker;
 
-use super::Message;
+use super::{Message, Wire};
 
 /// What waits counts this much beside its own bytes, so that empty messages are bounded too.
 const FRAME_BYTES: usize = 64;
@@ -32,8 +34,9 @@ pub(super) struct Line {
     waker: AtomicWaker,
 }
 
-#[derive(Debug)]
 struct Queue {
+    /// Where what is sent goes instead of waiting, once there is such a place.
+    wire: Option<Box<dyn Wire>>,
     waiting: VecDeque<Outgoing>,
     /// How much waits, and how much may.
     bytes: usize,
@@ -47,6 +50,7 @@ impl Line {
     pub(super) fn new(limit: usize) -> Self {
         Self {
             queue: Mutex::new(Queue {
+                wire: None,
                 waiting: VecDeque::new(),
                 bytes: 0,
                 limit,
@@ -60,6 +64,10 @@ impl Line {
     pub(super) fn send(&self, message: Arc<Message>) {
         let mut queue = self.queue();
         if queue.closed {
+            return;
+        }
+        if let Some(wire) = &queue.wire {
+            wire.send(&message);
             return;
         }
         let bytes = size(&message);
@@ -80,6 +88,29 @@ impl Line {
     pub(super) fn close(&self, code: u16, reason: &str) {
         self.queue().close(code, reason);
         self.waker.wake();
+    }
+
+    /// Sends what waits, and from now on all else, by this.
+    pub(super) fn plug(&self, wire: Box<dyn Wire>) {
+        let mut queue = self.queue();
+        for outgoing in std::mem::take(&mut queue.waiting) {
+            match outgoing {
+                Outgoing::Message(message) => wire.send(&message),
+                Outgoing::Close { code, reason } => wire.close(code, &reason),
+            }
+        }
+        queue.bytes = 0;
+        queue.wire = Some(wire);
+    }
+
+    pub(super) fn attach(&self, attachment: &str) {
+        if let Some(wire) = &self.queue().wire {
+            wire.attach(attachment);
+        }
+    }
+
+    pub(super) fn auto_responded_at(&self) -> Option<Timestamp> {
+        self.queue().wire.as_ref()?.auto_responded_at()
     }
 
     pub(super) fn is_closed(&self) -> bool {
@@ -130,12 +161,25 @@ impl Line {
 
 impl Queue {
     fn close(&mut self, code: u16, reason: &str) {
-        if !std::mem::replace(&mut self.closed, true) {
-            self.waiting.push_back(Outgoing::Close {
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        match &self.wire {
+            Some(wire) => wire.close(code, reason),
+            None => self.waiting.push_back(Outgoing::Close {
                 code,
                 reason: reason.to_owned(),
-            });
+            }),
         }
+    }
+}
+
+impl fmt::Debug for Queue {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Queue")
+            .field("waiting", &self.waiting)
+            .field("closed", &self.closed)
+            .finish_non_exhaustive()
     }
 }
 

@@ -150,6 +150,13 @@ pub enum WebSocketError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct SocketId(pub(crate) u64);
 
+impl From<SocketId> for u64 {
+    /// The number that [`Sockets::restore`](super::Sockets::restore) takes. It is below 2^53.
+    fn from(id: SocketId) -> Self {
+        id.0
+    }
+}
+
 impl fmt::Display for SocketId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)

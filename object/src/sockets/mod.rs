@@ -14,6 +14,7 @@ mod registry;
 mod switchboard;
 mod version;
 mod websocket;
+mod wire;
 
 pub use action::{SocketAction, SocketActions};
 pub use broadcast::Broadcast;
@@ -25,6 +26,7 @@ pub use message::{
 pub use registry::Sockets;
 pub use switchboard::{SocketLimits, Switchboard};
 pub use websocket::WebSocket;
+pub use wire::Wire;
 
 pub(crate) use handshake::ask_for_upgrade;
 pub(crate) use registry::{Mode, Staged};

@@ -22,12 +22,13 @@ use crate::{Error, Handlers, Request, Response, Result};
 /// How many sockets one object has at most (X44).
 const SOCKETS: usize = 32_768;
 
-/// How many tags a socket has at most, and how long one is, in characters (X44).
+/// How many tags a socket has at most, and how long one is, in bytes (X44, which says characters; workerd
+/// counts bytes).
 const TAGS: usize = 10;
-const TAG_CHARS: usize = 256;
+const TAG_BYTES: usize = 256;
 
-/// How long an attachment is at most, in bytes of JSON (X52).
-const ATTACHMENT_BYTES: usize = 16_384;
+/// How long an attachment is at most, in bytes of JSON: 16,384 (X52), less what an engine keeps beside it.
+const ATTACHMENT_BYTES: usize = 16_000;
 
 /// How long each text of an automatic answer is at most, in bytes (X46).
 const AUTO_RESPONSE_BYTES: usize = 2_048;
@@ -157,6 +158,32 @@ impl Sockets {
         &self.inner
     }
 
+    /// Takes in a socket that was accepted before this began, and that the platform has held since: its
+    /// [number](SocketId), its tags and what was attached to it. To be done before the object wakes.
+    #[must_use]
+    pub fn restore(
+        &self,
+        socket: u64,
+        tags: impl IntoIterator<Item = String>,
+        attachment: Option<&str>,
+    ) -> Connection {
+        let id = SocketId(socket);
+        let board = &self.inner.board;
+        board.reopen(id);
+        let line = Arc::new(Line::new(board.limits.buffer));
+        let mut entry = Entry::new(tags.into_iter().collect(), Arc::clone(&line));
+        entry.accepted = true;
+        entry.attachment.reset(attachment.map(Arc::from));
+        self.state().open.insert(id, Box::new(entry));
+        Connection::new(self.clone(), id, line)
+    }
+
+    /// Takes in the automatic answer that a call had set before this began.
+    pub fn restore_auto_response(&self, request: String, response: String) {
+        let pair = AutoResponse { request, response };
+        self.state().auto_response.reset(Some(Arc::new(pair)));
+    }
+
     pub(super) fn object(&self) -> (&'static str, &ObjectId) {
         (self.inner.key.0, &self.inner.key.1)
     }
@@ -223,18 +250,8 @@ impl Sockets {
         let board = &self.inner.board;
         let id = board.open()?;
         let line = Arc::new(Line::new(board.limits.buffer));
-        state.open.insert(
-            id,
-            Box::new(Entry {
-                tags: Arc::clone(&tags),
-                attachment: Versions::default(),
-                line: Arc::clone(&line),
-                accepted: false,
-                closed_by: None,
-                ended: false,
-                auto_responded: None,
-            }),
-        );
+        let entry = Entry::new(Arc::clone(&tags), Arc::clone(&line));
+        state.open.insert(id, Box::new(entry));
         let running = &mut state.running;
         running.accepted = Some(Connection::new(self.clone(), id, line));
         running.actions.push(SocketAction::Accept {
@@ -322,8 +339,20 @@ impl Sockets {
         self.state().open.get(&id)?.attachment.seen().clone()
     }
 
+    pub(super) fn durable_attachment(&self, id: SocketId) -> Option<Arc<str>> {
+        self.state().open.get(&id)?.attachment.durable().clone()
+    }
+
+    pub(super) fn tags(&self, id: SocketId) -> Arc<[String]> {
+        let state = self.state();
+        let entry = state.open.get(&id);
+        entry.map_or_else(Arc::default, |entry| Arc::clone(&entry.tags))
+    }
+
     pub(super) fn auto_responded(&self, id: SocketId) -> Option<Timestamp> {
-        self.state().open.get(&id)?.auto_responded
+        let state = self.state();
+        let entry = state.open.get(&id)?;
+        entry.auto_responded.or(entry.line.auto_responded_at())
     }
 
     pub(crate) fn set_auto_response(&self, auto_response: Option<AutoResponse>) -> Result<()> {
@@ -352,7 +381,9 @@ impl Sockets {
         Ok(())
     }
 
-    pub(crate) fn auto_response(&self) -> Option<AutoResponse> {
+    /// What is answered without waking the object, if anything is, as the running call sees it.
+    #[must_use]
+    pub fn auto_response(&self) -> Option<AutoResponse> {
         self.state().auto_response.seen().as_deref().cloned()
     }
 
@@ -395,9 +426,10 @@ impl Sockets {
                         entry.line.close(code, &reason);
                     }
                 }
-                SocketAction::Attach { socket, .. } => {
+                SocketAction::Attach { socket, attachment } => {
                     if let Some(entry) = state.open.get_mut(&socket) {
                         entry.attachment.keep(call);
+                        entry.line.attach(&attachment);
                     }
                 }
                 SocketAction::AutoRespond(_) => {
@@ -495,6 +527,18 @@ impl Drop for Inner {
 }
 
 impl Entry {
+    fn new(tags: Arc<[String]>, line: Arc<Line>) -> Self {
+        Self {
+            tags,
+            attachment: Versions::default(),
+            line,
+            accepted: false,
+            closed_by: None,
+            ended: false,
+            auto_responded: None,
+        }
+    }
+
     /// Whether the running call counts it among the object's sockets.
     fn is_open(&self) -> bool {
         !self.ended && self.closed_by.is_none() && !self.line.is_closed()
@@ -523,12 +567,14 @@ pub(super) fn too_many(limit: usize, of: &str) -> Error {
 fn checked_tags(tags: &[&str]) -> Result<Arc<[String]>> {
     let mut distinct: Vec<String> = Vec::with_capacity(tags.len().min(TAGS));
     for tag in tags {
-        let chars = tag.chars().count();
-        if chars > TAG_CHARS {
+        if tag.len() > TAG_BYTES {
             return Err(Error::new(
                 400,
                 "invalid_tag",
-                format!("a tag of a socket is {chars} characters; the limit is {TAG_CHARS}"),
+                format!(
+                    "a tag of a socket is {} bytes; the limit is {TAG_BYTES}",
+                    tag.len()
+                ),
             ));
         }
         if distinct.iter().any(|known| known == tag) {

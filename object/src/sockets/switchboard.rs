@@ -86,13 +86,23 @@ impl Switchboard {
     /// Gives an object that wakes its sockets, where its type has a handler for them.
     #[must_use]
     pub fn connect(&self, ctx: Context, object_type: &ObjectType) -> Context {
-        if !object_type.handlers().websocket_message {
-            return ctx;
+        match self.sockets(object_type, ctx.id()) {
+            Some(sockets) => ctx.with_sockets(sockets),
+            None => ctx,
         }
-        let key = (object_type.namespace(), ctx.id().clone());
+    }
+
+    /// An object's sockets, where its type has a handler for them: those that [`connect`](Self::connect)
+    /// gives it, for as long as this is held.
+    #[must_use]
+    pub fn sockets(&self, object_type: &ObjectType, id: &ObjectId) -> Option<Sockets> {
+        if !object_type.handlers().websocket_message {
+            return None;
+        }
+        let key = (object_type.namespace(), id.clone());
         let mut objects = self.board.objects();
         let found = objects.get(&key).and_then(|place| place.sockets.upgrade());
-        let sockets = match found {
+        Some(match found {
             Some(inner) => Sockets::from_inner(inner),
             None => {
                 let board = Arc::clone(&self.board);
@@ -104,9 +114,7 @@ impl Switchboard {
                 objects.insert(key, place);
                 sockets
             }
-        };
-        drop(objects);
-        ctx.with_sockets(sockets)
+        })
     }
 
     /// How many sockets are open.
@@ -153,6 +161,12 @@ impl Board {
             Ok(_) => Ok(SocketId(self.next.fetch_add(1, Ordering::Relaxed))),
             Err(_) => Err(too_many(limit, "the host")),
         }
+    }
+
+    /// Counts a socket that there was before, whose id none may have after it.
+    pub(super) fn reopen(&self, id: SocketId) {
+        self.open.fetch_add(1, Ordering::Relaxed);
+        self.next.fetch_max(id.0 + 1, Ordering::Relaxed);
     }
 
     pub(super) fn closed(&self) {

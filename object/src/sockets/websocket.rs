@@ -52,7 +52,7 @@ impl WebSocket {
     ///
     /// # Errors
     ///
-    /// `attachment_too_large` (413) over 16,384 bytes of JSON; `internal` in a call that takes `&self`.
+    /// `attachment_too_large` (413) over 16,000 bytes of JSON; `internal` in a call that takes `&self`.
     pub fn set_attachment(&self, value: &(impl Serialize + ?Sized)) -> Result<()> {
         let json = encode("the attachment of a socket", value)?;
         self.sockets.attach(self.id, json)

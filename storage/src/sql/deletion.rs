@@ -1,11 +1,13 @@
 use crate::sql::{Sql, SqlError};
 
 /// The next thing to drop. Views come first, then virtual tables, each of which takes with it the tables that it is made
-/// of and that cannot be dropped by themselves. Triggers and indexes go with their table.
+/// of and that cannot be dropped by themselves. Triggers and indexes go with their table. What begins with `_cf_` is
+/// the platform's.
 const NEXT: &str = r"
     SELECT type, name FROM sqlite_master
     WHERE type IN ('table', 'view') AND name NOT LIKE 'sqlite\_%' ESCAPE '\'
         AND (name NOT LIKE '\_dokit\_%' ESCAPE '\' OR name = '_dokit_migrations')
+        AND name NOT LIKE '\_cf\_%' ESCAPE '\'
     ORDER BY type DESC, coalesce(sql LIKE 'create virtual%', 0) DESC
     LIMIT 1";
 

@@ -29,6 +29,7 @@ const TABLES: &str = r"
     FROM pragma_table_list AS list JOIN sqlite_master AS made USING (name)
     WHERE list.schema = 'main' AND list.type IN ('table', 'virtual')
         AND (list.name NOT LIKE '\_dokit\_%' ESCAPE '\' OR list.name = '_dokit_migrations')
+        AND list.name NOT LIKE '\_cf\_%' ESCAPE '\'
         AND (list.name NOT LIKE 'sqlite\_%' ESCAPE '\' OR list.name = 'sqlite_sequence')
     ORDER BY list.name = 'sqlite_sequence', list.name <> '_dokit_migrations', list.type, made.rowid";
 

@@ -14,6 +14,24 @@ pub enum SqlAccess {
     Library,
 }
 
+/// The pragmas that a user may ask, in lower case: they describe tables and check them, and only
+/// `defer_foreign_keys` changes anything, until the next commit. Not every engine has all of them.
+pub const USER_PRAGMAS: [&str; 12] = [
+    "table_info",
+    "table_xinfo",
+    "table_list",
+    "index_list",
+    "index_info",
+    "index_xinfo",
+    "foreign_key_list",
+    "foreign_key_check",
+    "quick_check",
+    "integrity_check",
+    // The full-text index asks it, within a user's statement.
+    "data_version",
+    "defer_foreign_keys",
+];
+
 /// What an engine gives for SQL.
 ///
 /// It is synchronous, as SQL on the platform is: the database is the object's own and lies on the

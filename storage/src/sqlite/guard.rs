@@ -10,26 +10,9 @@ use std::{
 
 use rusqlite::hooks::{AuthAction, AuthContext, Authorization};
 
-use crate::sql::SqlError;
+use crate::sql::{SqlError, USER_PRAGMAS};
 
 type Stop = Arc<dyn Fn() -> bool + Send + Sync>;
-
-/// Pragmas that a user may ask. All but the last only read; that one is undone by each commit.
-const PRAGMAS: [&str; 12] = [
-    "table_info",
-    "table_xinfo",
-    "table_list",
-    "index_list",
-    "index_info",
-    "index_xinfo",
-    "foreign_key_list",
-    "foreign_key_check",
-    "quick_check",
-    "integrity_check",
-    // The full-text index asks it, within a user's statement.
-    "data_version",
-    DEFER,
-];
 
 const DEFER: &str = "defer_foreign_keys";
 
@@ -180,7 +163,7 @@ impl Guard {
                 pragma_value: value,
             } => {
                 let lower = name.to_ascii_lowercase();
-                if !PRAGMAS.contains(&lower.as_str()) {
+                if !USER_PRAGMAS.contains(&lower.as_str()) {
                     let reason = "only pragmas that describe tables and check them are allowed";
                     return refuse(format!("PRAGMA {name}"), reason);
                 }

@@ -3,8 +3,13 @@
 #![cfg(not(target_arch = "wasm32"))]
 #![expect(clippy::unwrap_used, reason = "a test's way to fail is to panic")]
 
+mod conformance;
+// The client of the embedded engine's tests.
+#[path = "../../../embedded/tests/peer/mod.rs"]
+mod peer;
 mod process;
 mod script;
+mod sockets;
 mod store;
 mod toolkit;
 mod typescript;

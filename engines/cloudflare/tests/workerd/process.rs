@@ -9,6 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use http::{HeaderName, Request, Response};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -70,19 +71,40 @@ impl Workerd {
 
     /// The status and the body that a request is answered with.
     pub(crate) fn send(&self, verb: &str, path: &str, body: &str) -> (u16, String) {
+        let request = Request::builder().method(verb).uri(path);
+        let answer = self.request(&request.body(body).unwrap());
+        (answer.status().as_u16(), answer.into_body())
+    }
+
+    /// What a request is answered, on a connection of its own.
+    pub(crate) fn request(&self, request: &Request<impl AsRef<[u8]>>) -> Response<String> {
         let mut stream = TcpStream::connect(self.address()).unwrap();
         stream.set_read_timeout(Some(PATIENCE)).unwrap();
-        let length = body.len();
-        let request = format!(
-            "{verb} {path} HTTP/1.1\r\nhost: test\r\nconnection: close\r\n\
-             content-length: {length}\r\n\r\n{body}"
+        let body = request.body().as_ref();
+        let mut head = format!(
+            "{} {} HTTP/1.1\r\nhost: test\r\nconnection: close\r\ncontent-length: {}\r\n",
+            request.method(),
+            request.uri(),
+            body.len()
         );
-        stream.write_all(request.as_bytes()).unwrap();
+        for (name, value) in request.headers() {
+            head += &format!("{name}: {}\r\n", value.to_str().unwrap());
+        }
+        head += "\r\n";
+        stream.write_all(head.as_bytes()).unwrap();
+        stream.write_all(body).unwrap();
         let mut answer = String::new();
         stream.read_to_string(&mut answer).unwrap();
         let (head, body) = answer.split_once("\r\n\r\n").unwrap();
+        let mut response = Response::new(body.to_owned());
         let status = head.split(' ').nth(1).unwrap();
-        (status.parse().unwrap(), body.to_owned())
+        *response.status_mut() = status.parse().unwrap();
+        for line in head.lines().skip(1) {
+            let (name, value) = line.split_once(": ").unwrap();
+            let name: HeaderName = name.parse().unwrap();
+            response.headers_mut().append(name, value.parse().unwrap());
+        }
+        response
     }
 
     /// The status and the JSON that a request is answered with.

@@ -1,5 +1,5 @@
 //! The objects of the conformance suite, on Cloudflare.
 
-use dokit_conformance::{Echo, Plain, Probe};
+use dokit_conformance::{Echo, Plain, Probe, Room, Rows, SqlProbe};
 
-dokit_cloudflare::export!(Plain, Probe, Echo);
+dokit_cloudflare::export!(Echo, Plain, Probe, Room, Rows, SqlProbe);
