@@ -52,23 +52,6 @@ impl Rows {
         &self.calls
     }
 
-    /// Refuses what the platform would refuse at the commit, and would reset the object for: foreign
-    /// keys that were deferred and are broken.
-    pub(crate) fn check_deferred(&self) -> Result<(), SqlError> {
-        let deferred = "SELECT count(*) FROM sqlite_master WHERE instr(upper(sql), 'DEFERRED') > 0";
-        if !self.calls.has_deferred() && self.number(deferred)? == 0.0 {
-            return Ok(());
-        }
-        let Some(row) = self.first("PRAGMA foreign_key_check")? else {
-            return Ok(());
-        };
-        let text = |at| row.get(at).as_string().unwrap_or_default();
-        let (table, parent) = (text(0), text(2));
-        Err(SqlError::Constraint {
-            message: format!("FOREIGN KEY constraint failed: {table} has no row in {parent}"),
-        })
-    }
-
     fn query(&self, query: &str, bindings: Array) -> Result<SqlStorageCursor, SqlError> {
         self.sql.exec(query, bindings).map_err(failed)
     }
@@ -260,6 +243,24 @@ impl SqlEngine for Rows {
         }
     }
 
+    fn check_deferred(&self) -> Result<(), SqlError> {
+        // At the commit the platform would reset the object for it.
+        let deferred = "SELECT count(*) FROM sqlite_master WHERE instr(upper(sql), 'DEFERRED') > 0";
+        if !self.calls.has_written()
+            || (!self.calls.has_deferred() && self.number(deferred)? == 0.0)
+        {
+            return Ok(());
+        }
+        let Some(row) = self.first("PRAGMA foreign_key_check")? else {
+            return Ok(());
+        };
+        let text = |at| row.get(at).as_string().unwrap_or_default();
+        let (table, parent) = (text(0), text(2));
+        Err(SqlError::Constraint {
+            message: format!("FOREIGN KEY constraint failed: {table} has no row in {parent}"),
+        })
+    }
+
     fn database_size(&self) -> Result<u64, SqlError> {
         let size = Reflect::get(&self.sql, &"databaseSize".into()).map_err(failed)?;
         Ok(whole(size.as_f64().unwrap_or_default()))
@@ -363,7 +364,7 @@ fn whole(count: f64) -> u64 {
 }
 
 /// What the platform has thrown, told by the code that SQLite's messages end with there:
-/// `UNIQUE constraint failed: t.a: SQLITE_CONSTRAINT (extended: ..)`.
+/// `UNIQUE constraint failed: t.a: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_UNIQUE)`.
 fn failed(thrown: JsValue) -> SqlError {
     let text = match thrown.dyn_ref::<JsError>() {
         Some(error) => String::from(error.message()),

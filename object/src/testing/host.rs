@@ -12,6 +12,7 @@ use std::{
 use dokit_alarms::Interval;
 use dokit_client::{Access, CallReply, CallRequest, ErrorReply, ObjectId, TransportError};
 use dokit_storage::{Batch, Faults, Store, Timestamp};
+use futures_util::future::join_all;
 use tokio::sync::RwLock;
 
 use super::{
@@ -197,11 +198,13 @@ impl TestHost {
                 .scope(self.shared.run(&slot, Call::Alarm));
             let mut answer = run.await;
             if let Ok(answer) = &mut answer {
-                for delivery in Delivery::take(answer) {
-                    let delivered = delivery.run(&self.shared.surroundings()).await;
+                let surroundings = self.shared.surroundings();
+                let deliveries = Delivery::take(answer).into_iter().map(async |delivery| {
+                    let delivered = delivery.run(&surroundings).await;
                     // One that cannot be noted is made again, as after a crash.
                     let _ = self.shared.run(&slot, delivered).await;
-                }
+                });
+                join_all(deliveries).await;
             }
             held.remove(&key);
             if answer.is_err() && slot.disk.alarm().await.ok() == before {

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test's way to fail is to panic")]
 
 mod conformance;
+mod driven;
 // The client of the embedded engine's tests.
 #[path = "../../../embedded/tests/peer/mod.rs"]
 mod peer;
