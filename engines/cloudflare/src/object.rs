@@ -14,7 +14,7 @@ use dokit_storage::{Batch, Error, Store, Timestamp};
 use futures_util::{FutureExt, future::join_all};
 use tokio::sync::{RwLock, RwLockReadGuard, Semaphore};
 use worker::{
-    Delay, Env, console_error,
+    Env, console_error,
     js_sys::{self, Array, Date, Object as JsObject, Promise, Reflect},
     wasm_bindgen::{JsCast, JsValue},
     web_sys,
@@ -22,7 +22,7 @@ use worker::{
 };
 
 use crate::{
-    clock::{PlatformClock, millis},
+    clock::{PlatformClock, millis, timer},
     last_words, message,
     router::{Bindings, read_id},
     sockets::{Event, Peers},
@@ -488,11 +488,6 @@ fn commit_failed(error: &Error) -> ErrorReply {
     let mut failed = ErrorReply::commit_failed();
     failed.log = ErrorReply::internal(error).log;
     failed
-}
-
-async fn timer(duration: Duration) {
-    // A platform timer takes no more than 31 bits of milliseconds, which is 24 days.
-    Delay::from(duration.min(Duration::from_millis(i32::MAX.unsigned_abs().into()))).await;
 }
 
 /// The Worker's variables: those of its bindings that are text.

@@ -80,7 +80,12 @@ impl Rows {
         let bindings = || params.iter().map(to_js).collect::<Array>();
         let found = self.query(&text.ending_in(&last_text), bindings())?;
         let columns: Vec<String> = names(&found);
-        let mut result = self.read(&found, columns.clone(), &[])?;
+        let result = self.read(&found, columns.clone(), &[]);
+        if result.is_err() && last.kind != Kind::Select {
+            // The platform cannot undo a statement that writes and has not given all of its rows.
+            found.raw().into_iter().for_each(drop);
+        }
+        let mut result = result?;
         if !result.inexact.is_empty() {
             if last.kind != Kind::Select {
                 return Err(beyond(&columns[result.inexact[0]]));
@@ -179,6 +184,13 @@ impl SqlEngine for Rows {
             return Err(SqlError::Refused {
                 operation: format!("use of {name}"),
                 reason: "names that begin with `_dokit_` are not the user's",
+            });
+        }
+        if text.rolls_back {
+            return Err(SqlError::Refused {
+                operation: "ROLLBACK".to_owned(),
+                reason: "it would undo the whole call, which the platform would not notice: answer an error \
+                         instead, and put a name in quotes",
             });
         }
         let pragmas = text
@@ -370,12 +382,15 @@ fn failed(thrown: JsValue) -> SqlError {
         Some(error) => String::from(error.message()),
         None => return SqlError::engine("exec", PlatformError::from(thrown)),
     };
-    let Some((message, code)) = text.rsplit_once(": SQLITE_") else {
+    // A message may itself have anything in it.
+    let told = text
+        .rsplit_once(" (extended: ")
+        .map_or(&*text, |told| told.0);
+    let Some((message, code)) = told.rsplit_once(": SQLITE_") else {
         // What the platform itself refuses.
         return SqlError::Statement { message: text };
     };
     let message = message.to_owned();
-    let code = code.split(' ').next().unwrap_or_default();
     match code {
         "CONSTRAINT" => SqlError::Constraint { message },
         "TOOBIG" => SqlError::TooLarge { message },

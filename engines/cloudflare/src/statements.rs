@@ -10,6 +10,9 @@ pub(crate) struct Text<'a> {
     pub(crate) statements: Vec<Statement<'a>>,
     /// The first name that is this library's own.
     pub(crate) reserved: Option<&'a str>,
+    /// Whether something in it may undo the open transaction: `OR ROLLBACK`, or what a table or a trigger is
+    /// told to do later.
+    pub(crate) rolls_back: bool,
 }
 
 #[derive(Debug)]
@@ -45,6 +48,7 @@ impl<'a> Text<'a> {
             query,
             statements: Vec::new(),
             reserved: None,
+            rolls_back: false,
         };
         let mut open: Option<Reader<'a>> = None;
         for (token, at) in Tokens::of(query) {
@@ -52,6 +56,7 @@ impl<'a> Text<'a> {
             if text.reserved.is_none() && token.is_name() && is_reserved(word) {
                 text.reserved = Some(word);
             }
+            text.rolls_back |= token == Token::Word && word.eq_ignore_ascii_case("rollback");
             if token == Token::Other && word == ";" {
                 match open.take() {
                     Some(reader) if reader.is_within_a_trigger() => {
@@ -542,6 +547,24 @@ mod tests {
             "SELECT '\u{e9}\u{e9}\u{e9}\u{e9}'",
         ] {
             assert_eq!(Text::read(query).reserved, None, "{query}");
+        }
+    }
+
+    #[test]
+    fn what_would_undo_the_transaction_is_found_wherever_it_stands() {
+        for query in [
+            "insert or rollback into t values (1)",
+            "CREATE TABLE t (a UNIQUE ON CONFLICT ROLLBACK)",
+            "CREATE TRIGGER tr AFTER INSERT ON t BEGIN SELECT RAISE(ROLLBACK, 'no'); END",
+            "SELECT 1; ROLLBACK",
+        ] {
+            assert!(Text::read(query).rolls_back, "{query}");
+        }
+        for query in [
+            "SELECT 'rollback', \"rollback\" -- rollback",
+            "SELECT rollbacks",
+        ] {
+            assert!(!Text::read(query).rolls_back, "{query}");
         }
     }
 
