@@ -112,7 +112,7 @@ impl TestHost {
         };
         assert!(
             Disk::serves(&object_type),
-            "objects of {:?} have SQL: the test kit serves them with the feature `sqlite` of dokit-object",
+            "objects of {:?} have SQL: the test kit serves them with the feature `sqlite`, of dokit or of dokit-object",
             T::NAMESPACE
         );
         lock(&self.shared.types).insert(T::NAMESPACE, object_type);
