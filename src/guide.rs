@@ -3,6 +3,7 @@
 //! [storage](mod@storage), [fsm](mod@fsm), [alarms](mod@alarms), [client](mod@client), [object](mod@object): the
 //! pieces. [embedded](mod@embedded): where objects run. [testing], [errors], [limits]. [from_typescript]: what a
 //! line of the TypeScript helpers becomes. [promises]: what one may rely on, and how it is tested.
+//! [compared]: dokit beside other systems.
 //!
 //! The same pages are in the folder `docs/` of the repository. That their Rust runs is tested here.
 
@@ -13,7 +14,7 @@ macro_rules! chapters {
         #[doc = "[storage]: crate::guide::storage\n[fsm]: crate::guide::fsm\n[alarms]: crate::guide::alarms"]
         #[doc = "[client]: crate::guide::client\n[object]: crate::guide::object\n[testing]: crate::guide::testing"]
         #[doc = "[errors]: crate::guide::errors\n[limits]: crate::guide::limits\n[promises]: crate::guide::promises"]
-        #[doc = "[from-typescript]: crate::guide::from_typescript"]
+        #[doc = "[from-typescript]: crate::guide::from_typescript\n[compared]: crate::guide::compared"]
         #[doc = "[cloudflare]: https://github.com/dokit-rs/dokit/blob/main/engines/cloudflare/README.md\n"]
         #[doc = include_str!(concat!("../docs/", $file))]
         pub mod $name {}
@@ -32,4 +33,5 @@ chapters! {
     limits = "limits.md"
     from_typescript = "from-typescript.md"
     promises = "promises.md"
+    compared = "compared.md"
 }
