@@ -8,7 +8,8 @@ use std::{
 const FIRST: u64 = 16 * 1024;
 const MOST: u64 = 1024 * 1024;
 
-/// The file of a database's write-ahead log, lengthened by zeros before SQLite comes to its end.
+/// The file of a database's write-ahead log, synced before SQLite reads it, and lengthened by zeros before
+/// SQLite comes to its end.
 ///
 /// To sync a file that has grown, a file system writes more than what is new in it: also how long it is, and
 /// where on the disk. A commit into a part of the log that is there already has only itself to sync. SQLite
@@ -17,8 +18,9 @@ const MOST: u64 = 1024 * 1024;
 pub struct LogFile {
     /// None of a database in memory.
     path: Option<PathBuf>,
-    /// How long the file was left.
-    length: u64,
+    /// How long the file was left; none where it has not been looked at. A process that was killed may have
+    /// left it longer than what is in it.
+    length: Option<u64>,
 }
 
 impl LogFile {
@@ -29,7 +31,25 @@ impl LogFile {
         path.push("-wal");
         Self {
             path: Some(path.into()),
-            length: 0,
+            length: None,
+        }
+    }
+
+    /// Makes durable what is in the log, before the database is opened. Whoever wrote it may have ended, or
+    /// failed, before it was synced; SQLite reads it as if it had been. It waits for the disk, where there is a
+    /// log; after an end in good order there is none.
+    ///
+    /// # Errors
+    ///
+    /// When the log cannot be opened or synced.
+    pub fn sync(&self) -> io::Result<()> {
+        let Some(path) = &self.path else {
+            return Ok(());
+        };
+        match OpenOptions::new().write(true).open(path) {
+            Ok(log) => log.sync_data(),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
@@ -39,15 +59,15 @@ impl LogFile {
     /// Where that fails, since the disk is full perhaps, the commit does without it.
     pub fn lengthen(&mut self) {
         if let Some(path) = &self.path {
-            self.length = lengthened(path, self.length).unwrap_or(0);
+            self.length = lengthened(path, self.length).ok();
         }
     }
 }
 
 /// Gives the length that the file has now.
-fn lengthened(path: &Path, known: u64) -> io::Result<u64> {
+fn lengthened(path: &Path, left: Option<u64>) -> io::Result<u64> {
     let length = path.metadata()?.len();
-    if length <= known || length < FIRST {
+    if left.is_none_or(|left| length <= left) || length < FIRST {
         return Ok(length);
     }
     let mut file = OpenOptions::new().write(true).open(path)?;
@@ -119,8 +139,29 @@ mod tests {
         let mut file = LogFile::of(&path);
         file.lengthen();
         assert!(!log.exists());
-        fs::write(&log, [1; 100]).expect("there is room");
+        for length in [0, 100] {
+            fs::write(&log, vec![1; length]).expect("there is room");
+            file.lengthen();
+            assert_eq!(fs::read(&log).expect("it is there"), vec![1; length]);
+        }
+    }
+
+    #[test]
+    fn a_log_is_not_lengthened_by_opening_it_again_and_again() {
+        let folder = tempdir().expect("there is room");
+        let path = folder.path().join("own.sqlite");
+        let log = folder.path().join("own.sqlite-wal");
+        fs::write(&log, [1; 100_000]).expect("there is room");
+        let length = || fs::metadata(&log).expect("it is there").len();
+        for _ in 0..3 {
+            LogFile::of(&path).lengthen();
+        }
+        assert_eq!(length(), 100_000);
+        let mut file = LogFile::of(&path);
         file.lengthen();
-        assert_eq!(fs::read(&log).expect("it is there"), [1; 100]);
+        fs::write(&log, [1; 100_001]).expect("there is room");
+        file.lengthen();
+        file.lengthen();
+        assert_eq!(length(), 200_002);
     }
 }
