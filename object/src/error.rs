@@ -183,5 +183,20 @@ mod tests {
             let refused = jobs.every(store, now, "", "1h", &()).await.unwrap_err();
             assert_eq!(told(refused), (400, "invalid_alarm_id".to_owned()));
         });
+        let cron = AlarmError::InvalidCron {
+            expression: "* * *".to_owned(),
+            zone: "UTC".to_owned(),
+            reason: "two fields are missing".to_owned(),
+        };
+        assert_eq!(told(cron), (400, "invalid_cron".to_owned()));
+        let id = "job".to_owned();
+        let taken = AlarmError::AlreadyScheduled { id };
+        assert_eq!(told(taken), (409, "already_scheduled".to_owned()));
+        let too_large = AlarmError::ActionTooLarge {
+            id: "job".to_owned(),
+            bytes: 2,
+            limit: 1,
+        };
+        assert_eq!(told(too_large), (413, "value_too_large".to_owned()));
     }
 }

@@ -57,4 +57,5 @@ mod store;
 
 pub use calls::Calls;
 pub use error::OpenError;
+pub use open::sync_log;
 pub use store::Sqlite;

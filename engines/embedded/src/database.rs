@@ -11,7 +11,7 @@ use std::{
 };
 
 use dokit_client::ObjectId;
-use dokit_storage::{AlarmChange, Batch, KeyRange, Timestamp};
+use dokit_storage::{AlarmChange, Batch, KeyRange, Timestamp, sqlite::sync_log};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::error::{DatabaseError, StartError};
@@ -66,6 +66,12 @@ const NEXT_ALARM: &str = "
     WHERE alarm > ?1 AND namespace IN (SELECT value FROM json_each(?2))
     ORDER BY alarm LIMIT 1";
 
+const PAGE: &str = "
+    SELECT object, namespace, id, alarm FROM objects INDEXED BY alarms
+    WHERE alarm >= ?1 AND (alarm > ?1 OR object > ?2) AND alarm <= ?3
+        AND namespace IN (SELECT value FROM json_each(?5))
+    ORDER BY alarm, object LIMIT ?4";
+
 const ALARMS_NOT_SERVED: &str = "
     SELECT namespace, count(*) FROM objects INDEXED BY alarms
     WHERE alarm IS NOT NULL AND namespace NOT IN (SELECT value FROM json_each(?1))
@@ -89,6 +95,21 @@ pub(crate) struct Due {
     pub(crate) namespace: String,
     pub(crate) id: [u8; 32],
     pub(crate) at: Timestamp,
+}
+
+/// How far one is who goes through the alarms of a span of time.
+#[derive(Debug)]
+pub(crate) struct Page {
+    after: (Timestamp, Object),
+    until: Timestamp,
+}
+
+impl Page {
+    /// The alarms later than `after`, and not later than `until`.
+    pub(crate) fn between(after: Timestamp, until: Timestamp) -> Self {
+        let after = (after, Object(i64::MAX));
+        Self { after, until }
+    }
 }
 
 /// The reading side of the database.
@@ -128,6 +149,10 @@ pub(crate) fn open<'n>(
         fs::TryLockError::Error(source) => unusable(source),
     })?;
     let path = folder.join(FILE);
+    sync_log(&path).map_err(|error| StartError::Database {
+        path: path.clone(),
+        source: DatabaseError::new(format!("sync its log: {error}")),
+    })?;
     let writer = open_writer(&path)?;
     let unreadable = |error| unreadable(&path, &error);
     let checkpoints = open_connection(&path).map_err(unreadable)?;
@@ -341,6 +366,28 @@ impl Database {
         })
     }
 
+    /// The next alarms that one comes to who goes through them, `limit` at most; none at the end.
+    pub(crate) fn next_page(
+        &self,
+        page: &mut Page,
+        limit: usize,
+    ) -> Result<Vec<Due>, DatabaseError> {
+        let (at, object) = page.after;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let found: Vec<Due> = self.read(|reader| {
+            let until = page.until.as_millis();
+            let bounds = params![at.as_millis(), object.0, until, limit, self.served];
+            reader
+                .prepare_cached(PAGE)?
+                .query_map(bounds, due)?
+                .collect()
+        })?;
+        if let Some(last) = found.last() {
+            page.after = (last.at, last.object);
+        }
+        Ok(found)
+    }
+
     /// The earliest alarm later than `after`.
     pub(crate) fn next_alarm(&self, after: Timestamp) -> Result<Option<Timestamp>, DatabaseError> {
         self.read(|reader| {
@@ -492,7 +539,7 @@ mod tests {
     fn what_is_asked_of_alarms_passes_over_the_objects_that_have_none() {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(TABLES).unwrap();
-        for statement in [DUE, NEXT_ALARM, ALARMS_NOT_SERVED] {
+        for statement in [DUE, NEXT_ALARM, PAGE, ALARMS_NOT_SERVED] {
             let mut plan = connection
                 .prepare(&format!("EXPLAIN QUERY PLAN {statement}"))
                 .unwrap();

@@ -3,6 +3,9 @@
 
 #![expect(clippy::unwrap_used, reason = "a test's way to fail is to panic")]
 
+#[path = "disk/faults.rs"]
+mod faults;
+
 use std::{
     env,
     fs::{self, OpenOptions, Permissions},
