@@ -2,7 +2,7 @@
 //! dispatcher of the trait answers them, and the client of the same trait calls it.
 #![cfg(all(feature = "reqwest", not(target_arch = "wasm32")))]
 
-use std::{convert::Infallible, sync::Arc};
+use std::{convert::Infallible, future::IntoFuture, sync::Arc};
 
 use axum::{
     Router,
@@ -91,25 +91,29 @@ async fn an_api_is_served_by_axum_and_called_by_its_client() {
         .with_state(stock);
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = format!("http://{}", listener.local_addr().unwrap());
-    let server = tokio::spawn(async move { axum::serve(listener, router).await });
-
-    let stocks = HttpNamespace::new(&address, "stock").unwrap();
-    let client = StockApiClient::new(stocks.get_by_name("tea"));
-    assert_eq!(client.take(3).await.unwrap(), 2);
-    assert_eq!(client.left().await.unwrap(), 2);
-    let refused = client.take(3).await.unwrap_err();
-    assert!(matches!(
-        refused,
-        CallError::Object(StockError::TooFew { left: 2 })
-    ));
-    // Of another trait, with no type for it, the same is a remote error.
-    let stranger = StrangerApiClient::new(stocks.get_by_name("tea"));
-    let refused = stranger.take(3).await.unwrap_err();
-    assert_eq!(refused.code().unwrap(), "too_few");
-    assert!(matches!(refused, CallError::Remote { .. }));
-    let unknown = stranger.order(1).await.unwrap_err();
-    assert_eq!(unknown.code().unwrap(), "method_not_found");
-    server.abort();
+    let served = axum::serve(listener, router).into_future();
+    let calls = async {
+        let stocks = HttpNamespace::new(&address, "stock").unwrap();
+        let client = StockApiClient::new(stocks.get_by_name("tea"));
+        assert_eq!(client.take(3).await.unwrap(), 2);
+        assert_eq!(client.left().await.unwrap(), 2);
+        let refused = client.take(3).await.unwrap_err();
+        assert!(matches!(
+            refused,
+            CallError::Object(StockError::TooFew { left: 2 })
+        ));
+        // Of another trait, with no type for it, the same is a remote error.
+        let stranger = StrangerApiClient::new(stocks.get_by_name("tea"));
+        let refused = stranger.take(3).await.unwrap_err();
+        assert_eq!(refused.code().unwrap(), "too_few");
+        assert!(matches!(refused, CallError::Remote { .. }));
+        let unknown = stranger.order(1).await.unwrap_err();
+        assert_eq!(unknown.code().unwrap(), "method_not_found");
+    };
+    tokio::select! {
+        ended = served => panic!("the server ended: {ended:?}"),
+        () = calls => {}
+    }
 }
 
 #[rpc]
