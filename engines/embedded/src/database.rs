@@ -11,7 +11,7 @@ use std::{
 };
 
 use dokit_client::ObjectId;
-use dokit_storage::{AlarmChange, Batch, KeyRange, Timestamp, sqlite::sync_log};
+use dokit_storage::{AlarmChange, Batch, KeyRange, Timestamp, sqlite::LogFile};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::error::{DatabaseError, StartError};
@@ -124,10 +124,17 @@ pub(crate) struct Database {
     lock: Mutex<Option<File>>,
 }
 
+/// The connection that writes.
+#[derive(Debug)]
+pub(crate) struct WriteConnection {
+    pub(crate) connection: Connection,
+    pub(crate) log: LogFile,
+}
+
 /// The connections of those who change the database.
 #[derive(Debug)]
 pub(crate) struct Connections {
-    pub(crate) writer: Connection,
+    pub(crate) writer: WriteConnection,
     pub(crate) checkpoints: Connection,
 }
 
@@ -149,11 +156,15 @@ pub(crate) fn open<'n>(
         fs::TryLockError::Error(source) => unusable(source),
     })?;
     let path = folder.join(FILE);
-    sync_log(&path).map_err(|error| StartError::Database {
+    let log = LogFile::of(&path);
+    log.sync().map_err(|error| StartError::Database {
         path: path.clone(),
         source: DatabaseError::new(format!("sync its log: {error}")),
     })?;
-    let writer = open_writer(&path)?;
+    let writer = WriteConnection {
+        connection: open_writer(&path)?,
+        log,
+    };
     let unreadable = |error| unreadable(&path, &error);
     let checkpoints = open_connection(&path).map_err(unreadable)?;
     let readers = (0..READERS)
@@ -525,7 +536,7 @@ mod tests {
         let data = tempdir().unwrap();
         let (_database, connections) = open(data.path(), std::iter::empty()).unwrap();
         // Checkpoints too: the log may begin anew only when the database has what was in it.
-        for connection in [connections.writer, connections.checkpoints] {
+        for connection in [connections.writer.connection, connections.checkpoints] {
             let pragma = |name| {
                 let value = |row: &Row<'_>| row.get::<_, rusqlite::types::Value>(0);
                 connection.pragma_query_value(None, name, value).unwrap()

@@ -1,12 +1,14 @@
 use std::{
     fs::File,
-    io,
     path::{Path, PathBuf},
 };
 
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
-use super::error::{OpenError, message};
+use super::{
+    error::{OpenError, message},
+    log::LogFile,
+};
 
 /// `doks`: what `file` and SQLite tell these databases by.
 const APPLICATION_ID: i64 = 0x646f_6b73;
@@ -44,7 +46,8 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
         path: path.to_owned(),
         source: source.into(),
     })?;
-    sync_log(&path).map_err(|source| OpenError::Database {
+    let log = LogFile::of(&path);
+    log.sync().map_err(|source| OpenError::Database {
         path: path.clone(),
         source: source.into(),
     })?;
@@ -57,23 +60,6 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
         let _ = folder.sync_all();
     }
     Ok(connection)
-}
-
-/// Makes durable what is in the write-ahead log of a SQLite database, before the database is opened. Whoever
-/// wrote it may have ended, or failed, before it was synced; SQLite reads it as if it had been. It waits for
-/// the disk, where there is a log; after an end in good order there is none.
-///
-/// # Errors
-///
-/// When the log cannot be opened or synced.
-pub fn sync_log(database: &Path) -> io::Result<()> {
-    let mut log = database.as_os_str().to_owned();
-    log.push("-wal");
-    match File::options().write(true).open(log) {
-        Ok(log) => log.sync_data(),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
-    }
 }
 
 fn failed(path: &Path, error: &rusqlite::Error) -> OpenError {
