@@ -546,6 +546,7 @@ impl Engine {
         let import = Import {
             exported,
             existing,
+            deadline: Deadline::after(self.settings.longest_deadline),
             done,
         };
         self.tell(object_type, id, Message::Import(Box::new(import)))?;
