@@ -8,7 +8,7 @@ use axum::{
     Router,
     body::Bytes,
     extract::{Path, State},
-    http::StatusCode,
+    http::{HeaderMap, StatusCode},
     response::{IntoResponse, Response},
     routing::post,
 };
@@ -57,11 +57,17 @@ impl StockApi for Stock {
 async fn answer(
     State(stock): State<Arc<RwLock<Stock>>>,
     Path((_name, method)): Path<(String, String)>,
+    headers: HeaderMap,
     arguments: Bytes,
 ) -> Response {
     let answer = async {
         let methods = <StockApiServer as Dispatch<Stock>>::METHODS;
         let method = find_method(methods, &method).map_err(Failure::Refused)?;
+        // No answers are kept here that could be given again.
+        if headers.contains_key(header::IDEMPOTENCY_KEY) && !method.is_idempotent() {
+            let refusal = "this server keeps no answers, so that it cannot heed an idempotency-key";
+            return Err(Failure::Refused(ErrorReply::invalid_header(refusal)));
+        }
         // Readers share the lock, a writer has it alone: as the trait says.
         match method.access() {
             Access::Shared => {
@@ -102,6 +108,8 @@ async fn an_api_is_served_by_axum_and_called_by_its_client() {
             refused,
             CallError::Object(StockError::TooFew { left: 2 })
         ));
+        let keyed = client.with_idempotency_key("order-17").take(1).await;
+        assert_eq!(keyed.unwrap_err().code().unwrap(), "invalid_header");
         // Of another trait, with no type for it, the same is a remote error.
         let stranger = StrangerApiClient::new(stocks.get_by_name("tea"));
         let refused = stranger.take(3).await.unwrap_err();
