@@ -1,7 +1,7 @@
 //! The guide: short chapters, each for somebody who wants one thing.
 //!
 //! [storage](mod@storage), [fsm](mod@fsm), [alarms](mod@alarms), [client](mod@client), [object](mod@object): the
-//! pieces. [embedded](mod@embedded): where objects run. [testing], [errors], [limits]. [from_typescript]: what a
+//! pieces. [embedded](mod@embedded), [cloudflare](mod@cloudflare): where objects run. [testing], [errors], [limits]. [from_typescript]: what a
 //! line of the TypeScript helpers becomes. [promises]: what one may rely on, and how it is tested.
 //!
 //! The same pages are in the folder `docs/` of the repository. That their Rust runs is tested here.
@@ -14,7 +14,7 @@ macro_rules! chapters {
         #[doc = "[client]: crate::guide::client\n[object]: crate::guide::object\n[testing]: crate::guide::testing"]
         #[doc = "[errors]: crate::guide::errors\n[limits]: crate::guide::limits\n[promises]: crate::guide::promises"]
         #[doc = "[from-typescript]: crate::guide::from_typescript"]
-        #[doc = "[cloudflare]: https://github.com/dokit-rs/dokit/blob/main/engines/cloudflare/README.md\n"]
+        #[doc = "[cloudflare]: crate::guide::cloudflare\n"]
         #[doc = include_str!(concat!("../docs/", $file))]
         pub mod $name {}
     )*};
@@ -27,6 +27,7 @@ chapters! {
     client = "client.md"
     object = "object.md"
     embedded = "embedded.md"
+    cloudflare = "cloudflare.md"
     testing = "testing.md"
     errors = "errors.md"
     limits = "limits.md"
