@@ -1,8 +1,9 @@
 //! The guide: short chapters, each for somebody who wants one thing.
 //!
 //! [storage](mod@storage), [fsm](mod@fsm), [alarms](mod@alarms), [client](mod@client), [object](mod@object): the
-//! pieces. [embedded](mod@embedded), [cloudflare](mod@cloudflare): where objects run. [testing], [errors], [limits]. [from_typescript]: what a
-//! line of the TypeScript helpers becomes. [promises]: what one may rely on, and how it is tested.
+//! pieces. [embedded](mod@embedded), [cloudflare](mod@cloudflare): where objects run. [testing], [errors],
+//! [limits]. [from_typescript]: what a line of the TypeScript helpers becomes. [promises]: what one may rely
+//! on, and how it is tested.
 //!
 //! The same pages are in the folder `docs/` of the repository. That their Rust runs is tested here.
 
