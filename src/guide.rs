@@ -3,7 +3,7 @@
 //! [storage](mod@storage), [fsm](mod@fsm), [alarms](mod@alarms), [client](mod@client), [object](mod@object): the
 //! pieces. [embedded](mod@embedded), [cloudflare](mod@cloudflare): where objects run. [testing], [errors],
 //! [limits]. [from_typescript]: what a line of the TypeScript helpers becomes. [promises]: what one may rely
-//! on, and how it is tested.
+//! on, and how it is tested. [compared]: dokit beside other systems.
 //!
 //! The same pages are in the folder `docs/` of the repository. That their Rust runs is tested here.
 
@@ -14,7 +14,7 @@ macro_rules! chapters {
         #[doc = "[storage]: crate::guide::storage\n[fsm]: crate::guide::fsm\n[alarms]: crate::guide::alarms"]
         #[doc = "[client]: crate::guide::client\n[object]: crate::guide::object\n[testing]: crate::guide::testing"]
         #[doc = "[errors]: crate::guide::errors\n[limits]: crate::guide::limits\n[promises]: crate::guide::promises"]
-        #[doc = "[from-typescript]: crate::guide::from_typescript"]
+        #[doc = "[from-typescript]: crate::guide::from_typescript\n[compared]: crate::guide::compared"]
         #[doc = "[cloudflare]: crate::guide::cloudflare\n"]
         #[doc = include_str!(concat!("../docs/", $file))]
         pub mod $name {}
@@ -34,4 +34,5 @@ chapters! {
     limits = "limits.md"
     from_typescript = "from-typescript.md"
     promises = "promises.md"
+    compared = "compared.md"
 }
