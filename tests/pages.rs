@@ -202,6 +202,22 @@ fn a_test_that_a_page_names_is_there() {
 }
 
 #[test]
+fn the_cases_that_the_promises_name_are_in_the_suite() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let page = fs::read_to_string(root.join("docs/promises.md")).unwrap();
+    let suite: String = ["engine", "sql", "sockets"]
+        .map(|file| fs::read_to_string(root.join(format!("conformance/src/{file}.rs"))).unwrap())
+        .concat();
+    let rows = page.lines().filter(|line| line.starts_with('|'));
+    let quoted = rows.flat_map(|line| line.split('`').skip(1).step_by(2));
+    let cases: Vec<_> = quoted.filter(|name| !name.contains(['-', '.'])).collect();
+    assert!(cases.len() > 15, "{cases:?}");
+    for case in cases {
+        assert!(suite.contains(&format!("fn {case}")), "{case}");
+    }
+}
+
+#[test]
 fn a_command_that_a_page_shows_names_what_there_is() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR"));
     let packages = [
