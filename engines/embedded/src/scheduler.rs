@@ -13,7 +13,10 @@ use dokit_client::{ErrorReply, ObjectId};
 use dokit_object::{Call, Chain, Delivery, ObjectType};
 use dokit_storage::Timestamp;
 use futures_util::future::join_all;
-use tokio::sync::{Notify, watch};
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+};
 
 use crate::{
     database::{Due, Object, Page},
@@ -170,9 +173,13 @@ fn ask(
         let Some(engine) = engine.upgrade() else {
             return;
         };
-        for delivery in Delivery::take(&mut answer) {
-            deliver(&engine, &scheduler, object_type, &id, delivery);
-        }
+        let deliveries = Delivery::take(&mut answer).into_iter();
+        let sent: Vec<_> = deliveries
+            .map(|delivery| deliver(&engine, &scheduler, object_type, &id, delivery))
+            .collect();
+        drop(engine);
+        // The objects that are asked next wait for these, so that there are not too many at once.
+        join_all(sent).await;
     })
 }
 
@@ -301,7 +308,7 @@ fn deliver(
     object_type: ObjectType,
     id: &ObjectId,
     delivery: Delivery,
-) {
+) -> JoinHandle<()> {
     let surroundings = engine.surroundings();
     let (own, id) = (engine.own(), id.clone());
     let on_its_way = OnItsWay::new(scheduler.clone());
@@ -329,7 +336,7 @@ fn deliver(
             tracing::error!(namespace, %code, log, "a delivery is made again: {}", error.message);
         }
         drop(on_its_way);
-    });
+    })
 }
 
 /// Counts a delivery for as long as it is on its way.
