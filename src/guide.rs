@@ -1,9 +1,9 @@
 //! The guide: short chapters, each for somebody who wants one thing.
 //!
 //! [storage](mod@storage), [fsm](mod@fsm), [alarms](mod@alarms), [client](mod@client), [object](mod@object): the
-//! pieces; of objects also [sql] and [sockets]. [embedded](mod@embedded): where they run. [testing], [errors],
-//! [limits]. [from_typescript]: what a line of the TypeScript helpers becomes. [promises]: what one may rely on,
-//! and how it is tested. [compared]: dokit beside other systems.
+//! pieces; of objects also [sql] and [sockets]. [embedded](mod@embedded), [cloudflare](mod@cloudflare): where they
+//! run. [testing], [errors], [limits]. [from_typescript]: what a line of the TypeScript helpers becomes.
+//! [promises]: what one may rely on, and how it is tested. [compared]: dokit beside other systems.
 //!
 //! The same pages are in the folder `docs/` of the repository. That their Rust runs is tested here.
 
@@ -16,7 +16,7 @@ macro_rules! chapters {
         #[doc = "[errors]: crate::guide::errors\n[limits]: crate::guide::limits\n[promises]: crate::guide::promises"]
         #[doc = "[from-typescript]: crate::guide::from_typescript\n[compared]: crate::guide::compared"]
         #[doc = "[sql]: crate::guide::sql\n[sockets]: crate::guide::sockets"]
-        #[doc = "[cloudflare]: https://github.com/dokit-rs/dokit/blob/main/engines/cloudflare/README.md\n"]
+        #[doc = "[cloudflare]: crate::guide::cloudflare\n"]
         #[doc = include_str!(concat!("../docs/", $file))]
         pub mod $name {}
     )*};
@@ -31,6 +31,7 @@ chapters! {
     sql = "sql.md"
     sockets = "sockets.md"
     embedded = "embedded.md"
+    cloudflare = "cloudflare.md"
     testing = "testing.md"
     errors = "errors.md"
     limits = "limits.md"

@@ -224,6 +224,7 @@ fn a_command_that_a_page_shows_names_what_there_is() {
         ("dokit", ""),
         ("dokit-benches", "benches"),
         ("dokit-cli", "cli"),
+        ("dokit-cloudflare", "engines/cloudflare"),
         ("dokit-embedded", "engines/embedded"),
         ("dokit-storage", "storage"),
     ];

@@ -3,8 +3,10 @@
 #![cfg(not(target_arch = "wasm32"))]
 #![expect(clippy::unwrap_used, reason = "a test's way to fail is to panic")]
 
+mod bindings;
 mod conformance;
 // The client of the embedded engine's tests.
+mod page;
 #[path = "../../../embedded/tests/peer/mod.rs"]
 mod peer;
 mod process;
