@@ -114,9 +114,36 @@ fn a_new_project_passes_its_test_and_serves_what_survives_kill_9() {
     let program = target.join("debug/corner-shop");
     let running = Program::start(&program, &project);
     assert_eq!(running.post("/counter/global/increment", "[5]"), "5");
+    // What it is told in the way of starting is a sentence.
+    let mut second = Command::new(&program);
+    let refused = second.arg("127.0.0.1:0").current_dir(&project).output();
+    let refused = refused.expect("it starts");
+    let told = String::from_utf8_lossy(&refused.stderr);
+    assert!(!refused.status.success());
+    assert_eq!(
+        told.trim(),
+        r#"the data folder "data" is in use by another host"#
+    );
     drop(running);
     let running = Program::start(&program, &project);
     assert_eq!(running.post("/counter/global/increment", "[1]"), "6");
+    drop(running);
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let running = Program::start(&program, elsewhere.path());
+    let page = fs::read_to_string(project.join("README.md")).unwrap();
+    let mut played = 0;
+    for line in page.lines().filter(|line| line.starts_with("curl ")) {
+        let (command, answer) = line.split_once(" # ").expect("it says what is answered");
+        let (_, command) = command.split_once('\'').expect("it has a body");
+        let (body, address) = command.split_once('\'').expect("the body ends");
+        let path = address.trim().strip_prefix("http://127.0.0.1:8787");
+        let path = path.unwrap_or_else(|| panic!("{line}"));
+        let answer = answer.split(',').next().unwrap_or_default();
+        assert_eq!(running.post(path, body), answer.trim(), "{line}");
+        played += 1;
+    }
+    assert!(played > 2, "{page}");
 }
 
 #[test]

@@ -57,7 +57,8 @@ use crate::{ErrorReply, MaybeSend, MaybeSync};
 /// [`derive@RpcError`] lists what the derive understands.
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot cross the wire as the error of a method",
-    note = "derive it: `#[derive(Debug, thiserror::Error, dokit_client::RpcError)]`"
+    note = "derive it: `#[derive(Debug, thiserror::Error, dokit_client::RpcError)]`",
+    note = "a client without a type for it says `std::convert::Infallible`, and gets it as `CallError::Remote`"
 )]
 pub trait RpcError: Error + MaybeSend + MaybeSync + Sized + 'static {
     /// The error as it is sent.

@@ -10,6 +10,7 @@ mod durations;
 mod feed;
 mod headers;
 mod ids;
+mod imports;
 mod records;
 mod requests;
 mod rows;
@@ -21,6 +22,7 @@ pub use cron::cron;
 pub use durations::durations;
 pub use headers::headers;
 pub use ids::ids;
+pub use imports::imports;
 pub use records::{object_records, records};
 pub use requests::requests;
 pub use rows::rows;
@@ -37,6 +39,7 @@ pub const TARGETS: &[(&str, Target)] = &[
     ("durations", durations),
     ("headers", headers),
     ("ids", ids),
+    ("imports", imports),
     ("object_records", object_records),
     ("records", records),
     ("requests", requests),

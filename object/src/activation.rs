@@ -157,7 +157,14 @@ impl<T: DurableObject> Object<T> {
     async fn alarm(&mut self) -> Outcome {
         let storage = self.ctx.storage();
         let now = self.ctx.now();
-        let due = async { alarm::due(&storage, storage.alarm().await?, now).await };
+        let run = self.ctx.run();
+        let due = async {
+            if storage.has_outbox().await? && outbox::has_lost(&storage, run).await? {
+                // They come first: the alarm is still there after them.
+                return Ok(None);
+            }
+            alarm::due(&storage, storage.alarm().await?, now).await
+        };
         let due = match due.await {
             Ok(Some(due)) => due,
             Ok(None) => return self.give_out().await,
@@ -180,7 +187,8 @@ impl<T: DurableObject> Object<T> {
     async fn give_out(&mut self) -> Outcome {
         let storage = self.ctx.storage();
         let mut done = done();
-        let writes = match outbox::give_out(&storage, self.ctx.now()).await {
+        let given = outbox::give_out(&storage, self.ctx.now(), self.ctx.run()).await;
+        let writes = match given {
             Ok(Some((writes, deliveries))) => {
                 Delivery::attach(&mut done, deliveries);
                 writes

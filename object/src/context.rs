@@ -38,15 +38,20 @@ pub struct Surroundings {
     pub router: Arc<dyn Router>,
     /// Configuration, by name.
     pub variables: Arc<BTreeMap<String, String>>,
+    /// A number that no other run of this engine over the same data has, where the calls that it carries for
+    /// [`Context::after_commit`] end with it. What another run had on its way is then made again at
+    /// once, and not only after [`Delivery::LEASE`](crate::Delivery::LEASE).
+    pub run: Option<u64>,
 }
 
 impl Surroundings {
-    /// A host's clock and router, and no variables.
+    /// A host's clock and router, no variables, and no number of a run.
     pub fn new(clock: Arc<dyn Clock>, router: Arc<dyn Router>) -> Self {
         Self {
             clock,
             router,
             variables: Arc::default(),
+            run: None,
         }
     }
 }
@@ -119,6 +124,11 @@ impl Context {
         initial: impl Fn() -> T + MaybeSend + MaybeSync + 'static,
     ) -> StateLoader<T> {
         StateLoader::new(self.storage(), initial)
+    }
+
+    /// The run of the engine, where it told one.
+    pub(crate) fn run(&self) -> Option<u64> {
+        self.inner.surroundings.run
     }
 
     /// The time by the engine's clock.
@@ -269,7 +279,7 @@ impl Context {
     /// (if no more than a day lies between two tries, and its object does not delete everything meanwhile). Of
     /// its client nothing else counts, no deadline and no retries: a try may take 30 seconds. Calls to one object are made in the order in which they were handed over, each
     /// after the one before it was answered. What it answers is not told. One that was on its way when the
-    /// process ended is made again within a minute of that.
+    /// process ended is made again when the next starts; on Cloudflare, within a minute.
     ///
     /// One that fails is tried 16 times in all, from 2 seconds to an hour apart; an answer from 400 to
     /// 499 that does not say "not now" (408, 425, 429) is final. It is then kept, and found in

@@ -1,4 +1,4 @@
-use std::{borrow::Cow, error::Error as StdError, fmt};
+use std::{borrow::Cow, error::Error as StdError, fmt, time::Duration};
 
 use dokit_alarms::{DurationError, Error as AlarmError};
 use dokit_client::{ErrorReply, RpcError};
@@ -42,6 +42,14 @@ impl Error {
     #[must_use]
     pub fn with_details(mut self, details: impl Serialize) -> Self {
         self.reply = self.reply.with_details(details);
+        self
+    }
+
+    /// The same, which says how long to wait before it is worth trying again: the header `retry-after`, in
+    /// whole seconds, rounded up, 18 hours at most. Zero says nothing.
+    #[must_use]
+    pub fn with_retry_after(mut self, pause: Duration) -> Self {
+        self.reply = self.reply.with_retry_after(pause);
         self
     }
 
@@ -163,6 +171,14 @@ mod tests {
     use crate::testing::block_on;
 
     #[test]
+    fn an_error_says_when_to_come_back() {
+        let error = Error::new(429, "too_many_requests", "three a second");
+        let error = error.with_retry_after(Duration::from_millis(1500));
+        let response = crate::error_response(&error.into_reply());
+        assert_eq!(response.headers()[http::header::RETRY_AFTER], "2");
+    }
+
+    #[test]
     fn what_a_caller_can_get_wrong_of_an_alarm_is_told_to_the_caller() {
         let told = |error: AlarmError| {
             let text = error.to_string();
@@ -183,5 +199,20 @@ mod tests {
             let refused = jobs.every(store, now, "", "1h", &()).await.unwrap_err();
             assert_eq!(told(refused), (400, "invalid_alarm_id".to_owned()));
         });
+        let cron = AlarmError::InvalidCron {
+            expression: "* * *".to_owned(),
+            zone: "UTC".to_owned(),
+            reason: "two fields are missing".to_owned(),
+        };
+        assert_eq!(told(cron), (400, "invalid_cron".to_owned()));
+        let id = "job".to_owned();
+        let taken = AlarmError::AlreadyScheduled { id };
+        assert_eq!(told(taken), (409, "already_scheduled".to_owned()));
+        let too_large = AlarmError::ActionTooLarge {
+            id: "job".to_owned(),
+            bytes: 2,
+            limit: 1,
+        };
+        assert_eq!(told(too_large), (413, "value_too_large".to_owned()));
     }
 }

@@ -1,4 +1,8 @@
 #![doc = include_str!("../README.md")]
+#![cfg_attr(
+    all(target_arch = "wasm32", target_os = "unknown"),
+    expect(clippy::arc_with_non_send_sync, reason = "there are no threads")
+)]
 
 extern crate self as dokit_object;
 

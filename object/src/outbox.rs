@@ -6,7 +6,8 @@
 //!
 //! A delivery does not hold the object: the alarm gives out what is due and sets itself to a moment by
 //! which that must be done, the engine carries it ([`Delivery::run`]), and what became of it comes back
-//! as a call of its own. A crash anywhere between leaves the alarm.
+//! as a call of its own. A crash anywhere between leaves the alarm; an engine that knows that nothing has
+//! outlived its last run need not wait for that.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -50,9 +51,6 @@ const RUN_TIME: Duration = Duration::from_secs(20);
 /// How long one call may take.
 const DEADLINE: Duration = Duration::from_secs(30);
 
-/// By when a delivery has told what became of it, or is taken for lost.
-const LEASE: Duration = Duration::from_secs(60);
-
 /// How far the outbox is, and the user's alarm.
 #[derive(Debug, Default, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -65,6 +63,9 @@ struct Head {
     last: u64,
     /// How many wait.
     waiting: usize,
+    /// The [run](Surroundings::run) of the engine that gave out what is on its way.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    run: Option<u64>,
 }
 
 /// A call that waits, or is dead.
@@ -82,6 +83,9 @@ struct Record {
     tries: u32,
     /// Not to be tried before.
     next: Timestamp,
+    /// Whether it was given out, and what became of it is not known.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    on_its_way: bool,
     error: Option<String>,
 }
 
@@ -134,6 +138,7 @@ pub(crate) async fn hand_over(
         key: request.idempotency_key.unwrap_or_else(|| key(number)),
         tries: 0,
         next: now,
+        on_its_way: false,
         error: None,
     };
     let mut batch = Batch::new();
@@ -154,6 +159,11 @@ impl Head {
     fn put(&self, batch: &mut Batch) -> Result<()> {
         batch.put(HEAD, encode(HEAD, self)?);
         Ok(())
+    }
+
+    /// Whether what is on its way was given out by a run that is over.
+    fn is_of_another(&self, run: Option<u64>) -> bool {
+        run.is_some() && self.run.is_some() && self.run != run
     }
 }
 
@@ -229,6 +239,22 @@ pub struct Delivered {
     failed: Option<(u64, String, Failed)>,
 }
 
+impl Delivered {
+    /// How many calls were made.
+    #[must_use]
+    pub fn made(&self) -> usize {
+        self.done.len()
+    }
+
+    /// What the call that failed was answered, where one did: a line for the log. The object tries it again,
+    /// or keeps it as [`Undelivered`].
+    #[must_use]
+    pub fn failed(&self) -> Option<&str> {
+        let failed = self.failed.as_ref();
+        failed.map(|(_, _, failed)| &*failed.error)
+    }
+}
+
 /// A try that failed.
 #[derive(Debug)]
 struct Failed {
@@ -241,6 +267,15 @@ struct Failed {
 struct Deliveries(Vec<Delivery>);
 
 impl Delivery {
+    /// By when a delivery has told what became of it, or is taken for lost and made again. An engine whose
+    /// deliveries end with it tells its [`run`](Surroundings::run), and when it starts sends [`Call::Alarm`]
+    /// to each object whose alarm is due within this time: then they are made again at once.
+    pub const LEASE: Duration = Duration::from_secs(60);
+
+    /// The key that stands in an object's storage once it has handed a call over. One without it has no
+    /// deliveries.
+    pub const KEY: &str = HEAD;
+
     /// Takes the deliveries that go with the answer to an alarm.
     pub fn take(answer: &mut Response) -> Vec<Self> {
         let found = answer.extensions_mut().remove::<Deliveries>();
@@ -296,30 +331,51 @@ fn judge(answer: Result<CallReply, TransportError>) -> Result<(), Failed> {
     }
 }
 
-/// What is due at `now`, and the writes by which it is on its way. None where there is no outbox.
+/// Whether something is on its way that a `run` of the engine before this one gave out.
+pub(crate) async fn has_lost(store: &impl Store, run: Option<u64>) -> Result<bool> {
+    Ok(head(store)
+        .await?
+        .is_some_and(|head| head.is_of_another(run)))
+}
+
+/// What is due at `now` or was [lost](has_lost), and the writes by which it is on its way. None where there
+/// is no outbox.
 ///
 /// Where nothing is due the alarm was woken for nothing: the writes then set it right, so that it does not
 /// ring again at once.
 pub(crate) async fn give_out(
     store: &impl Store,
     now: Timestamp,
+    run: Option<u64>,
 ) -> Result<Option<(Batch, Vec<Delivery>)>> {
     let Some(mut head) = head(store).await? else {
         return Ok(None);
     };
     let mut batch = Batch::new();
-    if head.next.is_none_or(|next| next > now) {
+    let lost = head.is_of_another(run);
+    if !lost && head.next.is_none_or(|next| next > now) {
         head.put(&mut batch)?;
         return Ok(Some((batch, Vec::new())));
     }
+    let mut waiting = list(store, WAITING).await?;
+    if lost {
+        for (number, record) in &mut waiting {
+            if std::mem::take(&mut record.on_its_way) {
+                record.next = now;
+                put(&mut batch, WAITING, *number, record)?;
+            }
+        }
+    }
+    head.run = run;
     let mut deliveries = Vec::new();
-    let mut queues = queues(list(store, WAITING).await?);
+    let mut queues = queues(waiting);
     for queue in queues.values_mut() {
         let (number, first) = &mut queue[0];
         if first.next > now || deliveries.len() == TARGETS {
             continue;
         }
-        first.next = now.saturating_add(LEASE);
+        first.next = now.saturating_add(Delivery::LEASE);
+        first.on_its_way = true;
         put(&mut batch, WAITING, *number, first)?;
         let calls = queue.iter().take(RUN).map(|(number, record)| Sent {
             number: *number,
@@ -358,6 +414,7 @@ pub(crate) async fn settle(
     if let Some((number, key, failed)) = delivered.failed
         && let Some(mut record) = take(&mut waiting, number, &key)
     {
+        record.on_its_way = false;
         record.tries = record.tries.saturating_add(1);
         record.error = Some(failed.error.chars().take(1000).collect());
         if failed.last || record.tries >= TRIES {

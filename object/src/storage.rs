@@ -259,7 +259,7 @@ impl Storage {
     }
 
     /// Whether the object has an outbox on disk, which then says what the user's alarm is.
-    async fn has_outbox(&self) -> Result<bool> {
+    pub(crate) async fn has_outbox(&self) -> Result<bool> {
         let known = self.call().has_outbox;
         if let Some(known) = known {
             return Ok(known);

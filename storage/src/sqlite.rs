@@ -51,10 +51,12 @@ mod database;
 mod error;
 mod guard;
 mod keys;
+mod log;
 mod open;
 mod statement;
 mod store;
 
 pub use calls::Calls;
 pub use error::OpenError;
+pub use log::LogFile;
 pub use store::Sqlite;

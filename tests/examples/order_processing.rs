@@ -22,6 +22,12 @@ fn its_header_says_what_it_does() {
 }
 
 #[test]
+fn the_readme_says_what_it_does() {
+    let data = tempdir().unwrap();
+    serve(data.path()).play(include_str!("../../README.md").lines());
+}
+
+#[test]
 fn an_order_is_made_paid_shipped_and_delivered() {
     let data = tempdir().unwrap();
     let server = serve(data.path());

@@ -120,13 +120,17 @@ impl Server {
         Answer::parse(&text).ok_or_else(|| std::io::Error::other("the answer broke off"))
     }
 
-    /// Sends the requests of the curl lines in an example's header, in order, and checks what is said
-    /// after each: a status that is no 200 as `# 409 and why`, or the JSON that is answered.
+    /// Plays the curl lines in an example's header.
     pub(crate) fn play_header(&self, source: &str) {
-        let header = source.lines().map_while(|line| line.strip_prefix("//!"));
+        self.play(source.lines().map_while(|line| line.strip_prefix("//!")));
+    }
+
+    /// Sends the requests of the curl lines, in order, and checks what is said after each: a status that is
+    /// no 200 as `# 409 and why`, or the JSON that is answered.
+    pub(crate) fn play<'l>(&self, lines: impl Iterator<Item = &'l str>) {
         let mut variables = Vec::new();
         let mut played = 0;
-        for line in header.map(str::trim) {
+        for line in lines.map(str::trim) {
             if let Some((name, url)) = line.split_once("=http://") {
                 variables.push((format!("${name}/"), format!("http://{url}/")));
             }
@@ -148,7 +152,7 @@ impl Server {
                 assert_eq!(answer.status, status, "{line}: {}", answer.body);
             }
         }
-        assert!(played > 0, "the header has no curl line");
+        assert!(played > 0, "there is no curl line");
     }
 
     /// `kill -9`.

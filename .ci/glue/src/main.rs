@@ -1,6 +1,6 @@
 //! `glue IN.wasm OUT`: writes what workerd loads into the folder OUT. It does the part of `worker-build`
-//! that is needed, which cannot be used as it is: it wants rustup's wasm target and fetches tools from
-//! github.com.
+//! that is needed, in a moment. `glue --bindings IN.wasm OUT` is `wasm-bindgen` for `worker-build` itself, which would
+//! fetch it from github.com.
 
 use std::{env, error::Error, fs, path::Path};
 
@@ -48,8 +48,10 @@ export default class extends WorkerEntrypoint {
 
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = env::args().skip(1).collect();
-    let [wasm, out] = &*arguments else {
-        return Err("usage: glue IN.wasm OUT".into());
+    let (wasm, out, with_entry) = match &*arguments {
+        [wasm, out] => (wasm, out, true),
+        [option, wasm, out] if option == "--bindings" => (wasm, out, false),
+        _ => return Err("usage: glue [--bindings] IN.wasm OUT".into()),
     };
     let out = Path::new(out);
     let mut bindgen = Bindgen::new();
@@ -61,6 +63,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         .reset_state_function(true)
         .force_enable_abort_handler(true)
         .generate(out)?;
+    if !with_entry {
+        return Ok(());
+    }
 
     let index = out.join("index.js");
     let script = fs::read_to_string(&index)?.replace("import source ", "import ");

@@ -66,9 +66,7 @@ async fn forward(
     request.headers_mut().remove(message::CHAIN);
     let address = Address::parse(request.uri().path(), types, &bindings)?;
     let forwarded = message::write_request(&request, &address.path).map_err(unanswered)?;
-    let answer = bindings
-        .start(address.namespace, &address.id, &forwarded)
-        .map_err(unanswered)?;
+    let answer = bindings.start(address.namespace, &address.id, &forwarded)?;
     sent.replace(Some(answer.clone()));
     let answer = settled(Ok(answer)).await.map_err(unanswered)?;
     Ok(answer.unchecked_into())

@@ -1,10 +1,10 @@
 use std::fmt;
 
-use dokit_client::{CallReply, CallRequest, ErrorReply, IdError, ObjectId, TransportError};
+use dokit_client::{CallReply, CallRequest, ErrorReply, IdError, ObjectId, TransportError, code};
 use dokit_object::{BoxFuture, Chain, Router, error_response, to_call_reply};
 use worker::{
     Env,
-    js_sys::{Promise, Reflect},
+    js_sys::{Function, Promise, Reflect},
     wasm_bindgen::{JsCast, JsValue},
     web_sys,
     worker_sys::{DurableObjectId, DurableObjectNamespace},
@@ -27,14 +27,15 @@ impl Bindings {
     }
 
     /// The platform's namespace that is bound to one of ours.
-    fn namespace(&self, namespace: &str) -> Result<DurableObjectNamespace, JsValue> {
+    fn namespace(&self, namespace: &str) -> Result<DurableObjectNamespace, ErrorReply> {
         let name = binding_name(namespace);
-        let bound = Reflect::get(&self.env, &name.as_str().into())?;
-        if bound.is_undefined() {
-            let missing = format!("the worker has no binding {name}");
-            return Err(worker::js_sys::Error::new(&missing).into());
+        // Of what is no object there is nothing to get.
+        let bound = Reflect::get(&self.env, &name.as_str().into()).unwrap_or_default();
+        let finds = Reflect::get(&bound, &"idFromName".into()).unwrap_or_default();
+        if finds.is_instance_of::<Function>() {
+            return Ok(bound.unchecked_into());
         }
-        Ok(bound.unchecked_into())
+        Err(unbound(namespace, &name))
     }
 
     /// Sends a request to an object, and gives the promise of its answer.
@@ -43,8 +44,8 @@ impl Bindings {
         namespace: &str,
         id: &ObjectId,
         request: &web_sys::Request,
-    ) -> Result<Promise, JsValue> {
-        bound::start(&self.namespace(namespace)?, id, request)
+    ) -> Result<Promise, ErrorReply> {
+        bound::start(&self.namespace(namespace)?, id, request).map_err(unanswered)
     }
 
     /// Sends a request to an object.
@@ -53,8 +54,9 @@ impl Bindings {
         namespace: &str,
         id: &ObjectId,
         request: &web_sys::Request,
-    ) -> Result<web_sys::Response, JsValue> {
-        bound::send(&self.namespace(namespace)?, id, request).await
+    ) -> Result<web_sys::Response, ErrorReply> {
+        let answer = bound::send(&self.namespace(namespace)?, id, request).await;
+        answer.map_err(unanswered)
     }
 }
 
@@ -81,37 +83,33 @@ impl Router for Bindings {
                 Ok(answer) => message::read_reply(&answer).await.map_err(|error| {
                     TransportError::lost("the answer broke off").with_source(error)
                 }),
-                Err(thrown) => Ok(to_call_reply(error_response(&unanswered(thrown)))),
+                Err(error) => Ok(to_call_reply(error_response(&error))),
             }
         })
     }
 
     fn unique_id(&self, namespace: &'static str) -> ObjectId {
-        let id = self
-            .namespace(namespace)
-            .and_then(|bound| bound.new_unique_id());
         // Without its binding the namespace has no objects, which the first call of one says.
-        id.and_then(|id| read_id(&id))
-            .unwrap_or(ObjectId::from_bytes([0; 32]))
+        let bound = self.namespace(namespace).ok();
+        let id = bound.and_then(|bound| bound.new_unique_id().and_then(|id| read_id(&id)).ok());
+        id.unwrap_or(ObjectId::from_bytes([0; 32]))
     }
 
     fn id_from_name(&self, namespace: &'static str, name: &str) -> ObjectId {
-        let id = self
-            .namespace(namespace)
-            .and_then(|bound| bound.id_from_name(name));
-        let id = id.and_then(|id| read_id(&id));
-        id.unwrap_or_else(|_| ObjectId::from_name(namespace, name))
+        let bound = self.namespace(namespace).ok();
+        let id = bound.and_then(|bound| bound.id_from_name(name).and_then(|id| read_id(&id)).ok());
+        id.unwrap_or_else(|| ObjectId::from_name(namespace, name))
     }
 
     fn id_from_string(&self, namespace: &'static str, text: &str) -> Result<ObjectId, IdError> {
         let id: ObjectId = text.parse()?;
-        let known = self
-            .namespace(namespace)
-            .and_then(|bound| bound.id_from_string(text));
-        known.map(|_| id).map_err(|_| IdError::OtherNamespace {
-            id: text.to_owned(),
-            namespace: namespace.to_owned(),
-        })
+        match self.namespace(namespace) {
+            Ok(bound) if bound.id_from_string(text).is_err() => Err(IdError::OtherNamespace {
+                id: text.to_owned(),
+                namespace: namespace.to_owned(),
+            }),
+            _ => Ok(id),
+        }
     }
 }
 
@@ -119,6 +117,17 @@ impl fmt::Debug for Bindings {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Bindings").finish_non_exhaustive()
     }
+}
+
+/// What a caller is told of a namespace whose objects the Worker's configuration does not lead to.
+fn unbound(namespace: &str, binding: &str) -> ErrorReply {
+    let message = format!(
+        "namespace {namespace:?} is not bound: `durable_objects.bindings` of the worker's configuration \
+         has no {binding} that leads to its class; `config -- write` adds what is missing"
+    );
+    let mut error = ErrorReply::new(404, code::NAMESPACE_NOT_FOUND, message);
+    error.log = Some(error.message.clone());
+    error
 }
 
 /// An id of the platform's, with its name.

@@ -21,7 +21,7 @@ use crate::{
 const INEXACT: f64 = 9_007_199_254_740_992.0;
 
 /// Beyond this no float can be an integer that was rounded: 2^63.
-const LARGEST: f64 = 9_223_372_036_854_775_808.0;
+const LARGEST: f64 = (1_u64 << 63) as f64;
 
 /// The database beside an object's keys.
 #[derive(Clone)]

@@ -114,13 +114,13 @@ async fn serve(sockets: usize, per_object: usize) -> AnyResult<()> {
     let told = clients.hears("open").await?;
     println!("{told}");
     report("sockets open, objects awake", before, sockets)?;
-    rest().await;
+    rest(&host).await?;
     report("objects asleep", before, sockets)?;
     for round in 1..=2 {
         clients.tell("send").await?;
         let told = clients.hears("back").await?;
         println!("round {round}: {told}");
-        rest().await;
+        rest(&host).await?;
         report("objects asleep again", before, sockets)?;
     }
     clients.tell("end").await?;
@@ -132,8 +132,14 @@ async fn serve(sockets: usize, per_object: usize) -> AnyResult<()> {
 }
 
 /// Waits until all objects sleep, by themselves.
-async fn rest() {
-    tokio::time::sleep(4 * SLEEP_AFTER).await;
+async fn rest(host: &Host) -> AnyResult<()> {
+    for _ in 0..100 {
+        tokio::time::sleep(SLEEP_AFTER).await;
+        if host.metrics().contains("\ndokit_objects_awake 0\n") {
+            return Ok(());
+        }
+    }
+    Err("objects stay awake".into())
 }
 
 fn report(when: &str, before: usize, sockets: usize) -> AnyResult<()> {

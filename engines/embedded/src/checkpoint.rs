@@ -17,12 +17,14 @@ use rusqlite::Connection;
 use crate::database::BUSY;
 
 /// After how many bytes written the log is looked at. Each time syncs the database, which keeps commits
-/// waiting: where many objects write, a quarter of this doubles the slowest hundredth of them.
-const EVERY: usize = 32 * 1024 * 1024;
+/// waiting: where 100,000 objects write, a third of this makes the slowest hundredth of them half as slow
+/// again. But a commit is slower as long as the log has not begun anew for the first time, and where it is long.
+const EVERY: usize = 24 * 1024 * 1024;
 
-/// With how many pages (64 MiB) the log has to begin anew, and with how many times that the writer has to
-/// see to it at once, however much is left. What opens the store after a crash reads all of them.
-const LONG: u32 = 32_768;
+/// With how many pages (16 MiB) the log has to begin anew when it is looked at, and with how many times that
+/// the writer has to see to it at once, however much is left. What opens the store after a crash reads all of
+/// them.
+const LONG: u32 = 8_192;
 const TOO_LONG: u32 = 4;
 
 /// How long the writer waits for those who read from the log right then. One who reads for long, such as a

@@ -11,7 +11,7 @@ use std::{
 };
 
 use dokit_client::ObjectId;
-use dokit_storage::{AlarmChange, Batch, KeyRange, Timestamp};
+use dokit_storage::{AlarmChange, Batch, KeyRange, Timestamp, sqlite::LogFile};
 use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use crate::error::{DatabaseError, StartError};
@@ -66,6 +66,12 @@ const NEXT_ALARM: &str = "
     WHERE alarm > ?1 AND namespace IN (SELECT value FROM json_each(?2))
     ORDER BY alarm LIMIT 1";
 
+const PAGE: &str = "
+    SELECT object, namespace, id, alarm FROM objects INDEXED BY alarms
+    WHERE alarm >= ?1 AND (alarm > ?1 OR object > ?2) AND alarm <= ?3
+        AND namespace IN (SELECT value FROM json_each(?5))
+    ORDER BY alarm, object LIMIT ?4";
+
 const ALARMS_NOT_SERVED: &str = "
     SELECT namespace, count(*) FROM objects INDEXED BY alarms
     WHERE alarm IS NOT NULL AND namespace NOT IN (SELECT value FROM json_each(?1))
@@ -91,6 +97,21 @@ pub(crate) struct Due {
     pub(crate) at: Timestamp,
 }
 
+/// How far one is who goes through the alarms of a span of time.
+#[derive(Debug)]
+pub(crate) struct Page {
+    after: (Timestamp, Object),
+    until: Timestamp,
+}
+
+impl Page {
+    /// The alarms later than `after`, and not later than `until`.
+    pub(crate) fn between(after: Timestamp, until: Timestamp) -> Self {
+        let after = (after, Object(i64::MAX));
+        Self { after, until }
+    }
+}
+
 /// The reading side of the database.
 #[derive(Debug)]
 pub(crate) struct Database {
@@ -103,10 +124,17 @@ pub(crate) struct Database {
     lock: Mutex<Option<File>>,
 }
 
+/// The connection that writes.
+#[derive(Debug)]
+pub(crate) struct WriteConnection {
+    pub(crate) connection: Connection,
+    pub(crate) log: LogFile,
+}
+
 /// The connections of those who change the database.
 #[derive(Debug)]
 pub(crate) struct Connections {
-    pub(crate) writer: Connection,
+    pub(crate) writer: WriteConnection,
     pub(crate) checkpoints: Connection,
 }
 
@@ -128,7 +156,15 @@ pub(crate) fn open<'n>(
         fs::TryLockError::Error(source) => unusable(source),
     })?;
     let path = folder.join(FILE);
-    let writer = open_writer(&path)?;
+    let log = LogFile::of(&path);
+    log.sync().map_err(|error| StartError::Database {
+        path: path.clone(),
+        source: DatabaseError::new(format!("sync its log: {error}")),
+    })?;
+    let writer = WriteConnection {
+        connection: open_writer(&path)?,
+        log,
+    };
     let unreadable = |error| unreadable(&path, &error);
     let checkpoints = open_connection(&path).map_err(unreadable)?;
     let readers = (0..READERS)
@@ -341,6 +377,28 @@ impl Database {
         })
     }
 
+    /// The next alarms that one comes to who goes through them, `limit` at most; none at the end.
+    pub(crate) fn next_page(
+        &self,
+        page: &mut Page,
+        limit: usize,
+    ) -> Result<Vec<Due>, DatabaseError> {
+        let (at, object) = page.after;
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let found: Vec<Due> = self.read(|reader| {
+            let until = page.until.as_millis();
+            let bounds = params![at.as_millis(), object.0, until, limit, self.served];
+            reader
+                .prepare_cached(PAGE)?
+                .query_map(bounds, due)?
+                .collect()
+        })?;
+        if let Some(last) = found.last() {
+            page.after = (last.at, last.object);
+        }
+        Ok(found)
+    }
+
     /// The earliest alarm later than `after`.
     pub(crate) fn next_alarm(&self, after: Timestamp) -> Result<Option<Timestamp>, DatabaseError> {
         self.read(|reader| {
@@ -478,7 +536,7 @@ mod tests {
         let data = tempdir().unwrap();
         let (_database, connections) = open(data.path(), std::iter::empty()).unwrap();
         // Checkpoints too: the log may begin anew only when the database has what was in it.
-        for connection in [connections.writer, connections.checkpoints] {
+        for connection in [connections.writer.connection, connections.checkpoints] {
             let pragma = |name| {
                 let value = |row: &Row<'_>| row.get::<_, rusqlite::types::Value>(0);
                 connection.pragma_query_value(None, name, value).unwrap()
@@ -492,7 +550,7 @@ mod tests {
     fn what_is_asked_of_alarms_passes_over_the_objects_that_have_none() {
         let connection = Connection::open_in_memory().unwrap();
         connection.execute_batch(TABLES).unwrap();
-        for statement in [DUE, NEXT_ALARM, ALARMS_NOT_SERVED] {
+        for statement in [DUE, NEXT_ALARM, PAGE, ALARMS_NOT_SERVED] {
             let mut plan = connection
                 .prepare(&format!("EXPLAIN QUERY PLAN {statement}"))
                 .unwrap();

@@ -40,7 +40,7 @@ use crate::{
     own::Databases,
     resident::{Deadline, Envelope, Message, Refused, Resident},
     residents::Residents,
-    scheduler::{self, Scheduler},
+    scheduler::{self, OnItsWay, Scheduler},
     serving::Serving,
     sockets::{self, Peers},
     store::{Shared, SharedStore},
@@ -87,8 +87,8 @@ pub(crate) struct Engine {
     residents: [Arc<Residents>; 2],
     switchboard: Switchboard,
     peers: Peers,
-    /// The tasks of the host's own: the scheduler and the sweepers.
-    tasks: OnceLock<[AbortHandle; 3]>,
+    /// The tasks of the host's own: the scheduler's and the sweepers.
+    tasks: OnceLock<[AbortHandle; 4]>,
     /// Held by the one shutdown that there is.
     shutdown: tokio::sync::Mutex<()>,
     settings: Settings,
@@ -150,6 +150,7 @@ impl Engine {
             });
             let mut surroundings = Surroundings::new(Arc::clone(&settings.clock), router);
             surroundings.variables = Arc::new(std::mem::take(&mut settings.variables));
+            surroundings.run = Some(u64::from_ne_bytes(random()));
             Self {
                 own: own.clone(),
                 types,
@@ -180,11 +181,14 @@ impl Engine {
         // Not sooner: a task that finds no engine ends.
         let alarms = scheduler::run(engine.own(), engine.scheduler.clone());
         let alarms = engine.runtime.spawn(alarms).abort_handle();
+        let recovering = OnItsWay::new(engine.scheduler.clone());
+        let recover = scheduler::recover(engine.own(), engine.scheduler.clone(), recovering);
+        let recover = engine.runtime.spawn(recover).abort_handle();
         let [keys, sql] = engine.residents.each_ref().map(|residents| {
             let sweeper = Arc::clone(residents).sweep();
             engine.runtime.spawn(sweeper).abort_handle()
         });
-        let _ = engine.tasks.set([alarms, keys, sql]);
+        let _ = engine.tasks.set([alarms, recover, keys, sql]);
         Ok(engine)
     }
 
@@ -542,6 +546,7 @@ impl Engine {
         let import = Import {
             exported,
             existing,
+            deadline: Deadline::after(self.settings.longest_deadline),
             done,
         };
         self.tell(object_type, id, Message::Import(Box::new(import)))?;
@@ -712,11 +717,15 @@ impl Router for Inside {
     }
 
     fn unique_id(&self, namespace: &'static str) -> ObjectId {
-        let mut random = [0; 16];
-        // A system without randomness cannot run anything that is safe.
-        getrandom::fill(&mut random).expect("the system gives random bytes");
-        ObjectId::unique(namespace, random)
+        ObjectId::unique(namespace, random())
     }
+}
+
+fn random<const N: usize>() -> [u8; N] {
+    let mut random = [0; N];
+    // A system without randomness cannot run anything that is safe.
+    getrandom::fill(&mut random).expect("the system gives random bytes");
+    random
 }
 
 #[cfg(test)]

@@ -13,7 +13,7 @@ use std::{
 };
 
 use dokit_client::ErrorReply;
-use dokit_object::{Call, ObjectType};
+use dokit_object::{Call, Delivered, ObjectType};
 use tokio::time::Instant;
 
 pub(crate) use text::{Label, Text};
@@ -62,6 +62,8 @@ pub(crate) struct Metrics {
     disk: Mutex<Disk>,
     alarm_delays: Histogram,
     alarms_given_up: AtomicU64,
+    /// Calls that were handed to `after_commit`: those made, and tries that failed.
+    deliveries: [AtomicU64; 2],
     pub(crate) connections: Connections,
 }
 
@@ -130,6 +132,7 @@ impl Metrics {
             disk: Mutex::default(),
             alarm_delays: Histogram::new(DELAYS),
             alarms_given_up: AtomicU64::new(0),
+            deliveries: Default::default(),
             connections: Connections::default(),
         }
     }
@@ -197,6 +200,14 @@ impl Metrics {
     /// An alarm has failed for the last time.
     pub(crate) fn alarm_given_up(&self) {
         self.alarms_given_up.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// It is known what became of calls that were handed to `after_commit`.
+    pub(crate) fn delivered(&self, delivered: &Delivered) {
+        let [made, failed] = &self.deliveries;
+        made.fetch_add(delivered.made() as u64, Ordering::Relaxed);
+        let tries = u64::from(delivered.failed().is_some());
+        failed.fetch_add(tries, Ordering::Relaxed);
     }
 
     /// Writes what was counted.
@@ -270,6 +281,12 @@ impl Metrics {
         ] {
             text.family(name, "histogram", help);
             text.histogram(name, &[], histogram, scale);
+        }
+        let name = "dokit_deliveries_total";
+        let help = "Calls handed to after_commit: made, and tries that failed.";
+        text.family(name, "counter", help);
+        for (result, count) in ["made", "failed"].iter().zip(&self.deliveries) {
+            text.sample(name, &[("result", result)], count.load(Ordering::Relaxed));
         }
         let connections = &self.connections;
         for (name, help, counter) in [

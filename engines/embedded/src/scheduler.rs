@@ -12,12 +12,16 @@ use std::{
 use dokit_client::{ErrorReply, ObjectId};
 use dokit_object::{Call, Chain, Delivery, ObjectType};
 use dokit_storage::Timestamp;
-use tokio::sync::{Notify, watch};
+use futures_util::future::join_all;
+use tokio::{
+    sync::{Notify, watch},
+    task::JoinHandle,
+};
 
 use crate::{
-    database::{Due, Object},
+    database::{Due, Object, Page},
     engine::{Answer, Engine},
-    held::{Held, Start},
+    held::{AT_ONCE, Held, Start},
 };
 
 /// How long an alarm may run.
@@ -112,6 +116,73 @@ pub(crate) async fn run(engine: Weak<Engine>, scheduler: Scheduler) {
     }
 }
 
+/// Has what was on its way for objects when the process before this one ended made again. Their alarms say
+/// that there is time for it, but nothing has outlived that process; those that are due already are
+/// [`run`]'s.
+pub(crate) async fn recover(engine: Weak<Engine>, scheduler: Scheduler, counted: OnItsWay) {
+    let mut page = {
+        let Some(engine) = engine.upgrade() else {
+            return;
+        };
+        let now = engine.clock().now();
+        Page::between(now, now.saturating_add(Delivery::LEASE))
+    };
+    loop {
+        let asked: Vec<_> = {
+            let Some(engine) = engine.upgrade() else {
+                return;
+            };
+            let found = match engine.database().next_page(&mut page, AT_ONCE) {
+                Ok(found) => found,
+                Err(error) => {
+                    // Each is made again when its time is over.
+                    tracing::error!("look for what was on its way: {error}");
+                    return;
+                }
+            };
+            if found.is_empty() {
+                break;
+            }
+            let asked = found.iter().filter_map(|due| ask(&engine, &scheduler, due));
+            asked.collect()
+        };
+        join_all(asked).await;
+    }
+    drop(counted);
+}
+
+/// Asks an object for what it has to send, where it may have something.
+fn ask(
+    engine: &Engine,
+    scheduler: &Scheduler,
+    due: &Due,
+) -> Option<impl Future<Output = ()> + use<>> {
+    let object_type = engine.object_type(&due.namespace)?;
+    // Of an object with SQL that is in its own database, which only it opens.
+    let outbox = |due: &Due| engine.database().get(due.object, Delivery::KEY);
+    if !object_type.sql() && matches!(outbox(due), Ok(None)) {
+        return None;
+    }
+    let id = ObjectId::from_bytes(due.id);
+    let (chain, place) = (Chain::default(), engine.load().enter_always());
+    let answer = engine.submit(object_type, &id, Call::Alarm, DEADLINE, chain, place);
+    let (engine, scheduler) = (engine.own(), scheduler.clone());
+    Some(async move {
+        let Ok(answer) = answer else { return };
+        let Ok(mut answer) = answer.await else { return };
+        let Some(engine) = engine.upgrade() else {
+            return;
+        };
+        let deliveries = Delivery::take(&mut answer).into_iter();
+        let sent: Vec<_> = deliveries
+            .map(|delivery| deliver(&engine, &scheduler, object_type, &id, delivery))
+            .collect();
+        drop(engine);
+        // The objects that are asked next wait for these, so that there are not too many at once.
+        join_all(sent).await;
+    })
+}
+
 /// Sends what is due to its objects and says when to look again.
 fn dispatch(engine: &Engine, scheduler: &Scheduler, now: Timestamp) -> Timestamp {
     let look = || {
@@ -196,7 +267,7 @@ async fn fire(
     // Then it has come on, and what else is due is to be sent at once.
     let delivers = !deliveries.is_empty();
     for delivery in deliveries {
-        deliver(&engine, &scheduler, &fired, delivery);
+        deliver(&engine, &scheduler, fired.object_type, &fired.id, delivery);
     }
     if let Err(error) = &answer {
         let (code, message) = (&error.code, &error.message);
@@ -231,13 +302,26 @@ async fn fire(
 
 /// Carries calls of an object to another, and tells it what became of them. Where that cannot be told, its
 /// alarm sends them again.
-fn deliver(engine: &Engine, scheduler: &Scheduler, from: &Fired, delivery: Delivery) {
+fn deliver(
+    engine: &Engine,
+    scheduler: &Scheduler,
+    object_type: ObjectType,
+    id: &ObjectId,
+    delivery: Delivery,
+) -> JoinHandle<()> {
     let surroundings = engine.surroundings();
-    let (own, object_type, id) = (engine.own(), from.object_type, from.id.clone());
+    let (own, id) = (engine.own(), id.clone());
     let on_its_way = OnItsWay::new(scheduler.clone());
     engine.runtime().spawn(async move {
         let delivered = delivery.run(&surroundings).await;
         let told = own.upgrade().map(|engine| {
+            if let Call::Delivered(delivered) = &delivered {
+                engine.metrics().delivered(delivered);
+                if let Some(error) = delivered.failed() {
+                    let namespace = object_type.namespace();
+                    tracing::warn!(namespace, %id, "a call handed to after_commit failed: {error}");
+                }
+            }
             let (chain, place) = (Chain::default(), engine.load().enter_always());
             engine.submit(object_type, &id, delivered, DEADLINE, chain, place)
         });
@@ -252,14 +336,14 @@ fn deliver(engine: &Engine, scheduler: &Scheduler, from: &Fired, delivery: Deliv
             tracing::error!(namespace, %code, log, "a delivery is made again: {}", error.message);
         }
         drop(on_its_way);
-    });
+    })
 }
 
 /// Counts a delivery for as long as it is on its way.
-struct OnItsWay(Scheduler);
+pub(crate) struct OnItsWay(Scheduler);
 
 impl OnItsWay {
-    fn new(scheduler: Scheduler) -> Self {
+    pub(crate) fn new(scheduler: Scheduler) -> Self {
         scheduler.inner.deliveries.fetch_add(1, Ordering::SeqCst);
         Self(scheduler)
     }

@@ -18,12 +18,12 @@ use std::{
 
 use dokit_client::ObjectId;
 use dokit_storage::{AlarmChange, Batch, Timestamp};
-use rusqlite::{Connection, ErrorCode, TransactionBehavior};
+use rusqlite::{ErrorCode, TransactionBehavior};
 use tokio::time::Instant;
 
 use crate::{
     checkpoint::{self, Log},
-    database::{BUSY, Connections, Object, apply},
+    database::{BUSY, Connections, Object, WriteConnection, apply},
     error::DatabaseError,
     metrics::Metrics,
     store::Lane,
@@ -74,7 +74,7 @@ struct Inner {
     /// Wakes the thread.
     changed: Condvar,
     /// Whoever has set [`Queue::writing`] uses it.
-    connection: Mutex<Connection>,
+    connection: Mutex<WriteConnection>,
     /// Told the time of each alarm that is set, once it is durable.
     alarm_set: Box<dyn Fn(Timestamp) + Send + Sync>,
     metrics: Arc<Metrics>,
@@ -263,7 +263,7 @@ impl Inner {
             let turn = Turn::begin(self, group.len());
             let connection = &mut *self.connection();
             if self.log.waits_for_writer() {
-                self.log.finish(connection);
+                self.log.finish(&connection.connection);
             }
             self.write(connection, group);
             drop(turn);
@@ -297,9 +297,9 @@ impl Inner {
         let commits = vec![commit];
         let mut part = Part { lane, commits };
         let connection = &mut *self.connection();
-        let _ = connection.busy_timeout(Duration::ZERO);
+        let _ = connection.connection.busy_timeout(Duration::ZERO);
         let written = self.write_group(connection, slice::from_ref(&part));
-        let _ = connection.busy_timeout(BUSY);
+        let _ = connection.connection.busy_timeout(BUSY);
         match written {
             Ok(rows) => self.landed(vec![part], rows),
             Err(error) if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy) => {
@@ -316,7 +316,7 @@ impl Inner {
     /// Writes parts, and counts that.
     fn write_group(
         &self,
-        connection: &mut Connection,
+        connection: &mut WriteConnection,
         parts: &[Part],
     ) -> rusqlite::Result<Vec<Object>> {
         let commits = parts.iter().map(|part| part.commits.len()).sum();
@@ -328,7 +328,7 @@ impl Inner {
         self.metrics.commit(commits, of_disk, commit)
     }
 
-    fn write(&self, connection: &mut Connection, group: Vec<Commit>) {
+    fn write(&self, connection: &mut WriteConnection, group: Vec<Commit>) {
         let parts = by_object(group);
         match self.write_group(connection, &parts) {
             Ok(rows) => self.landed(parts, rows),
@@ -343,7 +343,7 @@ impl Inner {
     }
 
     /// Writes one object's commits: together, or else each by itself up to the first that is bad.
-    fn write_apart(&self, connection: &mut Connection, mut part: Part) {
+    fn write_apart(&self, connection: &mut WriteConnection, mut part: Part) {
         match write(connection, slice::from_ref(&part)) {
             Ok(rows) => self.landed(vec![part], rows),
             Err(error) if part.commits.len() > 1 && is_of_one_batch(&error) => {
@@ -369,7 +369,7 @@ impl Inner {
         }
     }
 
-    fn connection(&self) -> MutexGuard<'_, Connection> {
+    fn connection(&self) -> MutexGuard<'_, WriteConnection> {
         let connection = self.connection.lock();
         connection.unwrap_or_else(PoisonError::into_inner)
     }
@@ -516,10 +516,11 @@ fn is_of_one_batch(error: &rusqlite::Error) -> bool {
 
 /// Writes all parts in one transaction. After an error none of them is written, as far as SQLite can
 /// tell.
-fn write(connection: &mut Connection, parts: &[Part]) -> rusqlite::Result<Vec<Object>> {
+fn write(connection: &mut WriteConnection, parts: &[Part]) -> rusqlite::Result<Vec<Object>> {
     if parts.is_empty() {
         return Ok(Vec::new());
     }
+    let WriteConnection { connection, log } = connection;
     let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate)?;
     let mut objects = Vec::with_capacity(parts.len());
     for part in parts {
@@ -527,6 +528,7 @@ fn write(connection: &mut Connection, parts: &[Part]) -> rusqlite::Result<Vec<Ob
         let row = part.lane.row_to_write();
         objects.push(apply(&transaction, namespace, id, row, &part.batch())?);
     }
+    log.lengthen();
     transaction.commit()?;
     Ok(objects)
 }
@@ -536,6 +538,7 @@ mod tests {
     use std::{fs, path::Path};
 
     use futures_executor::block_on;
+    use rusqlite::Connection;
     use tempfile::tempdir;
 
     use super::*;

@@ -592,6 +592,24 @@ async fn tables_that_cannot_be_made_leave_the_object_as_it_was() {
 }
 
 #[tokio::test]
+async fn an_import_that_does_not_end_is_given_up_and_the_object_serves_on() {
+    let data = tempdir().unwrap();
+    let host = Host::builder().data(data.path()).object::<Ledger>();
+    let host = host.longest_deadline(Duration::from_millis(300)).start();
+    let host = host.unwrap();
+    let ann = ledger(&host, "ann");
+    ann.book(5).await.unwrap();
+    let lines = export_ledger(&host, "ann").await;
+    let endless = "CREATE TABLE endless AS WITH RECURSIVE n (i) AS \
+                   (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n WHERE i < 0; CREATE TABLE entries";
+    let lines = lines.replace("CREATE TABLE entries", endless);
+    let refused = import_ledger(&host, "ann", Existing::Replace, lines).await;
+    assert!(matches!(refused, Err(ImportError::Sql(_))), "{refused:?}");
+    assert_eq!(ann.total().await.unwrap(), 5);
+    assert_eq!(ann.book(1).await.unwrap(), 6);
+}
+
+#[tokio::test]
 async fn a_backup_has_the_tables_and_knows_when_their_alarms_are_due() {
     let data = tempdir().unwrap();
     let clock = ManualClock::new();

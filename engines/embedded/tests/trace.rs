@@ -13,7 +13,7 @@ use std::{
 
 use dokit_client::rpc;
 use dokit_embedded::Host;
-use dokit_object::{Context, DurableObject, Request, Result, Storage, durable_object};
+use dokit_object::{Alarm, Context, DurableObject, Request, Result, Storage, durable_object};
 use dokit_storage::{Schema, TypedStorage};
 use tempfile::tempdir;
 use tracing::{
@@ -27,6 +27,8 @@ trait NoteApi {
     /// Has the object of the next name write it.
     async fn pass(&self, secret: String) -> Result<()>;
     async fn write(&mut self, secret: String) -> Result<()>;
+    /// Has the alarm ring.
+    async fn ring(&mut self) -> Result<()>;
 }
 
 #[derive(Schema)]
@@ -47,6 +49,11 @@ impl DurableObject for Note {
         let storage = TypedStorage::new(ctx.storage());
         Ok(Self { ctx, storage })
     }
+
+    async fn alarm(&mut self, _: Alarm) -> Result<()> {
+        tracing::info!("ringing");
+        Ok(())
+    }
 }
 
 impl NoteApi for Note {
@@ -60,6 +67,10 @@ impl NoteApi for Note {
     async fn write(&mut self, secret: String) -> Result<()> {
         tracing::info!("writing");
         Ok(self.storage.put(Stored::SECRET, &secret).await?)
+    }
+
+    async fn ring(&mut self) -> Result<()> {
+        Ok(self.storage.set_alarm(self.ctx.now()).await?)
     }
 }
 
@@ -148,7 +159,7 @@ impl Subscriber for Listener {
 }
 
 #[tokio::test]
-async fn a_call_a_call_within_it_and_their_commit_are_spans_that_tell_no_secrets() {
+async fn calls_calls_within_them_alarms_and_commits_are_spans_that_tell_no_secrets() {
     tracing::subscriber::set_global_default(Listener(AtomicU64::new(1))).unwrap();
     let data = tempdir().unwrap();
     let host = Host::builder().data(data.path()).object::<Note>();
@@ -161,6 +172,9 @@ async fn a_call_a_call_within_it_and_their_commit_are_spans_that_tell_no_secrets
     let headers = request.headers_mut();
     headers.insert("traceparent", traceparent.parse().unwrap());
     assert_eq!(host.handle(request).await.status(), 200);
+    let third = NoteApiClient::new(host.namespace::<Note>().get_by_name("third"));
+    third.ring().await.unwrap();
+    host.alarms_settled().await;
     host.shutdown().await;
 
     let told = TOLD.lock().unwrap().take().unwrap();
@@ -189,7 +203,12 @@ async fn a_call_a_call_within_it_and_their_commit_are_spans_that_tell_no_secrets
         above = told.spans[&above.unwrap()].parent;
     }
     find("dokit.commit", "commits", "1");
-    for (span, text) in [(outer, "passing"), (inner, "writing")] {
+    let (alarm, rung) = find("dokit.handle", "method", "(alarm)");
+    assert_eq!(
+        (&*rung.fields["namespace"], &*rung.fields["code"]),
+        ("note", "ok")
+    );
+    for (span, text) in [(outer, "passing"), (inner, "writing"), (alarm, "ringing")] {
         let here =
             |(at, fields): &&(Option<u64>, String)| *at == Some(*span) && fields.contains(text);
         assert!(told.events.iter().find(here).is_some(), "{told:#?}");

@@ -4,7 +4,7 @@ use std::{
     future::Future,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -45,6 +45,10 @@ pub(super) struct Shared {
     pub(super) clock: ManualClock,
     router: Arc<dyn Router>,
     ids: AtomicU64,
+    /// How often it has crashed.
+    crashes: AtomicU64,
+    /// Whether it has since seen to what was lost on its way.
+    recovered: AtomicBool,
     switchboard: Switchboard,
     pub(super) peers: Arc<Peers>,
 }
@@ -86,6 +90,8 @@ impl TestHost {
             clock,
             router: Arc::new(Inside { host: own.clone() }),
             ids: AtomicU64::new(0),
+            crashes: AtomicU64::new(0),
+            recovered: AtomicBool::new(true),
             switchboard,
             peers,
         });
@@ -107,7 +113,7 @@ impl TestHost {
         };
         assert!(
             Disk::serves(&object_type),
-            "objects of {:?} have SQL: the test kit serves them with the feature `sqlite` of dokit-object",
+            "objects of {:?} have SQL: the test kit serves them with the feature `sqlite`, of dokit or of dokit-object",
             T::NAMESPACE
         );
         lock(&self.shared.types).insert(T::NAMESPACE, object_type);
@@ -178,6 +184,9 @@ impl TestHost {
     async fn pass(&self, by: Duration) {
         socket::pump(&self.shared).await;
         let clock = &self.shared.clock;
+        if !self.shared.recovered.swap(true, Ordering::Relaxed) {
+            self.recover().await;
+        }
         let end = clock.now().saturating_add(by);
         // Alarms that could not be run, such as on a dead disk, wait longer and longer.
         let mut held = HashMap::new();
@@ -192,22 +201,9 @@ impl TestHost {
             }
             clock.set(at);
             let before = slot.disk.alarm().await.ok();
-            let id = lock(&slot.id).clone();
-            let run = Chain::default()
-                .with(id)
-                .scope(self.shared.run(&slot, Call::Alarm));
-            let mut answer = run.await;
-            if let Ok(answer) = &mut answer {
-                let surroundings = self.shared.surroundings();
-                let deliveries = Delivery::take(answer).into_iter().map(async |delivery| {
-                    let delivered = delivery.run(&surroundings).await;
-                    // One that cannot be noted is made again, as after a crash.
-                    let _ = self.shared.run(&slot, delivered).await;
-                });
-                join_all(deliveries).await;
-            }
+            let rung = self.ring(&slot).await;
             held.remove(&key);
-            if answer.is_err() && slot.disk.alarm().await.ok() == before {
+            if rung.is_err() && slot.disk.alarm().await.ok() == before {
                 let wait = Duration::from_secs(1 << failures.min(10));
                 held.insert(key, at.saturating_add(wait));
                 failures += 1;
@@ -220,6 +216,36 @@ impl TestHost {
         );
         clock.set(end);
         socket::pump(&self.shared).await;
+    }
+
+    /// Calls that were on their way at the crash are made again.
+    async fn recover(&self) {
+        let now = self.shared.clock.now();
+        let until = now.saturating_add(Delivery::LEASE);
+        let slots: Vec<_> = lock(&self.shared.objects).values().cloned().collect();
+        for slot in slots {
+            let alarm = slot.disk.alarm().await.ok().flatten();
+            if alarm.is_some_and(|at| now < at && at <= until) {
+                // Where it fails it is made again later.
+                let _ = self.ring(&slot).await;
+            }
+        }
+    }
+
+    /// Has an object look at its alarm, and makes the calls that it gives out.
+    async fn ring(&self, slot: &Slot) -> Result<(), ErrorReply> {
+        let id = lock(&slot.id).clone();
+        let chain = Chain::default().with(id);
+        let mut answer = chain.scope(self.shared.run(slot, Call::Alarm)).await?;
+        let surroundings = self.shared.surroundings();
+        let deliveries = Delivery::take(&mut answer).into_iter();
+        join_all(deliveries.map(async |delivery| {
+            let delivered = delivery.run(&surroundings).await;
+            // One that cannot be noted is made again, as after a crash.
+            let _ = self.shared.run(slot, delivered).await;
+        }))
+        .await;
+        Ok(())
     }
 
     /// Puts every object that does not run to sleep. Nobody may be able to tell.
@@ -236,6 +262,8 @@ impl TestHost {
     pub fn crash(&self) {
         self.shared.switchboard.forget_all();
         self.shared.peers.cut();
+        self.shared.crashes.fetch_add(1, Ordering::Relaxed);
+        self.shared.recovered.store(false, Ordering::Relaxed);
         let objects = &mut *lock(&self.shared.objects);
         for slot in objects.values_mut() {
             let id = lock(&slot.id).clone();
@@ -372,6 +400,7 @@ impl Shared {
         let mut surroundings =
             Surroundings::new(Arc::new(self.clock.clone()), Arc::clone(&self.router));
         surroundings.variables = Arc::new(lock(&self.variables).clone());
+        surroundings.run = Some(self.crashes.load(Ordering::Relaxed));
         surroundings
     }
 

@@ -16,10 +16,6 @@ pub struct Sql {
 
 impl Sql {
     /// The handle to what an engine gives.
-    #[cfg_attr(
-        all(target_arch = "wasm32", target_os = "unknown"),
-        expect(clippy::arc_with_non_send_sync, reason = "there are no threads")
-    )]
     pub fn new(engine: impl SqlEngine + 'static) -> Self {
         Self {
             engine: Arc::new(engine),

@@ -242,6 +242,7 @@ impl Database {
         if !self.in_transaction() {
             return Ok(());
         }
+        self.log.borrow_mut().lengthen();
         self.run("commit", "COMMIT /* _dokit_ */")
             .inspect_err(|error| {
                 // Whatever it was: it may be durable or not.

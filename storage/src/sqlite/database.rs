@@ -4,6 +4,7 @@ use std::{
     cell::{Cell, RefCell},
     ffi::c_int,
     fmt,
+    path::Path,
     sync::Arc,
 };
 
@@ -12,6 +13,7 @@ use rusqlite::{CachedStatement, Connection, limits::Limit};
 use super::{
     error::{OpenError, breaks_the_transaction, message, translate},
     guard::Guard,
+    log::LogFile,
 };
 use crate::sql::{SqlError, SqlLimits};
 
@@ -33,6 +35,7 @@ pub(super) struct Database {
     pub(super) wrote: Cell<bool>,
     /// Whether calls that were kept wait for their commit.
     pub(super) uncommitted: Cell<bool>,
+    pub(super) log: RefCell<LogFile>,
     /// The transaction and the savepoints within it that are open, the calls' own aside.
     scopes: RefCell<Vec<Scope>>,
     /// Why the open transaction is lost.
@@ -72,7 +75,10 @@ impl Database {
                 source: message(&error).into(),
             })?;
         connection.set_prepared_statement_cache_capacity(STATEMENTS);
+        let path = connection.path().filter(|path| !path.is_empty());
+        let log = path.map(|path| LogFile::of(Path::new(path)));
         let database = Self {
+            log: RefCell::new(log.unwrap_or_default()),
             connection,
             guard,
             limits: Cell::default(),

@@ -5,7 +5,10 @@ use std::{
 
 use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
-use super::error::{OpenError, message};
+use super::{
+    error::{OpenError, message},
+    log::LogFile,
+};
 
 /// `doks`: what `file` and SQLite tell these databases by.
 const APPLICATION_ID: i64 = 0x646f_6b73;
@@ -41,6 +44,11 @@ pub(super) fn open(path: &Path) -> Result<Connection, OpenError> {
     // Absolute, so that no name is taken for a URI or for a database in memory.
     let path = std::path::absolute(path).map_err(|source| OpenError::Database {
         path: path.to_owned(),
+        source: source.into(),
+    })?;
+    let log = LogFile::of(&path);
+    log.sync().map_err(|source| OpenError::Database {
+        path: path.clone(),
         source: source.into(),
     })?;
     let failed = |error| failed(&path, &error);

@@ -3,9 +3,11 @@
 #![cfg(not(target_arch = "wasm32"))]
 #![expect(clippy::unwrap_used, reason = "a test's way to fail is to panic")]
 
+mod bindings;
 mod conformance;
 mod driven;
 // The client of the embedded engine's tests.
+mod page;
 #[path = "../../../embedded/tests/peer/mod.rs"]
 mod peer;
 mod process;

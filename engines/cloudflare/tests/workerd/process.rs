@@ -24,7 +24,8 @@ const SERVE_TALLY: &str = "tests/typescript/serve";
 
 /// A running workerd, killed when it is dropped.
 pub(crate) struct Workerd {
-    command: [&'static str; 2],
+    /// The program, its worker, and options.
+    command: Vec<String>,
     data: TempDir,
     process: Child,
     port: u16,
@@ -32,18 +33,24 @@ pub(crate) struct Workerd {
 
 impl Workerd {
     /// Starts workerd with what `.ci/workerd-serve` calls `worker`.
-    pub(crate) fn start(worker: &'static str) -> Self {
-        Self::start_command([SERVE, worker])
+    pub(crate) fn start(worker: &str) -> Self {
+        Self::start_command(&[SERVE, worker])
+    }
+
+    /// The same, but the Worker has no binding of this name.
+    pub(crate) fn start_without(binding: &str, worker: &str) -> Self {
+        Self::start_command(&[SERVE, worker, "--without", binding])
     }
 
     /// Starts workerd with the tally in `language`, `rust` or `javascript`.
-    pub(crate) fn start_tally(language: &'static str) -> Self {
-        Self::start_command([SERVE_TALLY, language])
+    pub(crate) fn start_tally(language: &str) -> Self {
+        Self::start_command(&[SERVE_TALLY, language])
     }
 
-    fn start_command(command: [&'static str; 2]) -> Self {
+    fn start_command(command: &[&str]) -> Self {
+        let command: Vec<String> = command.iter().map(ToString::to_string).collect();
         let data = tempfile::tempdir().unwrap();
-        let (process, port) = start(command, data.path());
+        let (process, port) = start(&command, data.path());
         Self {
             command,
             data,
@@ -55,12 +62,12 @@ impl Workerd {
     /// `kill -9`, and another process on the same data.
     pub(crate) fn crash(&mut self) {
         self.kill();
-        (self.process, self.port) = start(self.command, self.data.path());
+        (self.process, self.port) = start(&self.command, self.data.path());
     }
 
     /// `kill -9`, and a process with the tally in another language on the same data.
-    pub(crate) fn crash_into(&mut self, language: &'static str) {
-        self.command[1] = language;
+    pub(crate) fn crash_into(&mut self, language: &str) {
+        self.command[1] = language.to_owned();
         self.crash();
     }
 
@@ -137,11 +144,15 @@ impl Drop for Workerd {
     }
 }
 
-fn start([program, worker]: [&str; 2], data: &Path) -> (Child, u16) {
+fn start(command: &[String], data: &Path) -> (Child, u16) {
+    let [program, worker, options @ ..] = command else {
+        unreachable!("a command is a program and a worker");
+    };
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(program);
     let mut process = Command::new(program)
         .args([worker, "serve", "--addr", "127.0.0.1:0", "--data"])
         .arg(data)
+        .args(options)
         .stdout(Stdio::piped())
         .spawn()
         .unwrap();

@@ -1,6 +1,6 @@
 //! The toolkit crates in Durable Objects of the `worker` crate, as `examples/workers-toolkit` shows them.
 
-use std::thread;
+use std::{collections::BTreeSet, fs, thread};
 
 use serde_json::{Value, json};
 
@@ -122,4 +122,39 @@ fn typed_calls_are_served_and_made_with_the_codes_of_the_wire() {
     assert_eq!((status, &told["code"]), (404, &json!("method_not_found")));
     let (status, told) = server.json("PUT", "/scores/ada/add", "");
     assert_eq!(status, 405, "{told}");
+}
+
+#[test]
+#[ignore = "needs workerd: run .ci/workerd"]
+fn neither_gateway_nor_queue_nor_sockets_are_compiled_in() {
+    let module = concat!(
+        env!("CARGO_MANIFEST_DIR"),
+        "/../../target/workerd/dist/workers_toolkit/index_bg.wasm"
+    );
+    let module = fs::read(module).unwrap();
+    // Its functions have names.
+    let module = String::from_utf8_lossy(&module);
+    let ours = modules(&module, "dokit_cloudflare");
+    assert!(ours.contains("store") && ours.contains("bound"), "{ours:?}");
+    // What drops a store can drop the transaction of an object with SQL: that is in it.
+    for absent in ["object", "gateway", "router", "sockets"] {
+        assert!(!ours.contains(absent), "{ours:?}");
+    }
+    let objects = modules(&module, "dokit_object");
+    assert!(objects.is_subset(&BTreeSet::from(["clock"])), "{objects:?}");
+}
+
+/// The modules of a crate that are named: `dokit_storage[hash]::codec::..` names `codec`.
+fn modules<'a>(text: &'a str, of: &str) -> BTreeSet<&'a str> {
+    let after = text.split(of).skip(1);
+    let module = after.filter_map(|rest| {
+        let rest = match rest.strip_prefix('[') {
+            Some(rest) => rest.split_once(']')?.1,
+            None => rest,
+        };
+        let path = rest.strip_prefix("::")?;
+        path.split(|c: char| !c.is_alphanumeric() && c != '_')
+            .next()
+    });
+    module.collect()
 }

@@ -12,7 +12,7 @@ use rusqlite::{Connection, OpenFlags};
 use crate::{
     clockwork::Deed,
     effects::Doubts,
-    load::{Known, Objects, World},
+    load::{Known, Objects, Way, World},
     process::Process,
 };
 
@@ -83,10 +83,11 @@ pub(crate) async fn objects(
         checked.map_err(|wrong| format!("ledger {name}: {wrong}"))?;
         books.insert(name, book);
     }
-    let received = |ledger: &str, op| {
+    let times = |ledger: &str, op| {
         let book = books.get(ledger);
-        book.is_some_and(|book| book.received.contains_key(op))
+        book.and_then(|book| book.received.get(op).copied())
     };
+    let received = |ledger: &str, op| times(ledger, op).is_some();
     for (op, ledger, fired) in &told {
         if *fired && !received(ledger, op) {
             return Err(format!("alarm {op} fired, and ledger {ledger} was never told").into());
@@ -98,9 +99,11 @@ pub(crate) async fn objects(
             .get(&send.from)
             .and_then(|book| book.sent.get(&send.op));
         let (done, received) = (sent == Some(&true), received(&send.to, &send.op));
+        let later = send.way == Way::Later;
         let wrong = (send.answered && !done)
             || (done && !received)
-            || (send.early && received && sent.is_none());
+            || (send.way != Way::Plain && received && sent.is_none())
+            || (later && received && times(&send.to, &send.op) != Some(1));
         if wrong {
             return Err(format!("{send:?}: sent {sent:?}, received {received}").into());
         }

@@ -22,6 +22,8 @@ pub(crate) trait LedgerApi {
     async fn add_and_panic(&mut self, op: u64) -> Result<()>;
     /// Has another ledger receive, and says that it was sent: after that, or also before.
     async fn send(&mut self, op: u64, to: String, early: bool) -> Result<()>;
+    /// Hands the same over, to be done after the commit.
+    async fn send_later(&mut self, op: u64, to: String) -> Result<()>;
     /// Counts how often this came.
     async fn receive(&mut self, op: u64) -> Result<()>;
     /// How many lines there are.
@@ -104,12 +106,16 @@ const TABLE: &str = "CREATE TABLE lines (op INTEGER PRIMARY KEY, amount INTEGER 
 
 /// The ledger of a name, from inside.
 pub(crate) fn ledger(ctx: &Context, name: &str) -> LedgerApiClient<Stub> {
+    LedgerApiClient::new(stub(ctx, name))
+}
+
+fn stub(ctx: &Context, name: &str) -> Stub {
     let namespace = if has_rows(name) {
         ctx.namespace::<Ledger<true>>()
     } else {
         ctx.namespace::<Ledger<false>>()
     };
-    LedgerApiClient::new(namespace.get_by_name(name))
+    namespace.get_by_name(name)
 }
 
 pub(crate) fn has_rows(name: &str) -> bool {
@@ -227,6 +233,13 @@ impl<const ROWS: bool> LedgerApi for Ledger<ROWS> {
             return Err(Error::new(502, "not_received", error.to_string()));
         }
         Ok(self.storage.put(Stored::SENT.key(op), &true).await?)
+    }
+
+    async fn send_later(&mut self, op: u64, to: String) -> Result<()> {
+        self.storage.put(Stored::SENT.key(op), &true).await?;
+        let to = stub(&self.ctx, &to);
+        let receive = async |to| LedgerApiClient::new(to).receive(op).await;
+        self.ctx.after_commit(&to, receive).await
     }
 
     async fn receive(&mut self, op: u64) -> Result<()> {

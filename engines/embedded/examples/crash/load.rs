@@ -88,8 +88,19 @@ pub(crate) struct Sending {
     pub(crate) op: u64,
     pub(crate) from: String,
     pub(crate) to: String,
-    pub(crate) early: bool,
+    pub(crate) way: Way,
     pub(crate) answered: bool,
+}
+
+/// How it is made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// In the middle of the call that makes it.
+    Plain,
+    /// The same after an early commit.
+    Early,
+    /// After the commit.
+    Later,
 }
 
 #[derive(Clone, Debug)]
@@ -368,11 +379,12 @@ impl Callers {
     async fn send(&mut self, from: String) -> Result<(), Stopped> {
         let number = self.random.below(LEDGERS);
         let to = self.ledger_name(number);
-        if from >= to {
+        let ways = [Way::Plain, Way::Early, Way::Later];
+        let (op, way) = (self.world.op(), ways[self.random.index(ways.len())]);
+        if from >= to && way != Way::Later {
             // Always upwards, so that no chain of calls comes back to where it began.
             return Ok(());
         }
-        let (op, early) = (self.world.op(), self.random.percent(50));
         {
             let mut known = self.world.known();
             known.ledger(&from).sent.sent(op);
@@ -381,11 +393,16 @@ impl Callers {
                 op,
                 from: from.clone(),
                 to: to.clone(),
-                early,
+                way,
                 answered: false,
             });
         }
-        let answer = self.objects.ledger(&from).send(op, to, early).await;
+        let ledger = self.objects.ledger(&from);
+        let answer = match way {
+            Way::Plain => ledger.send(op, to, false).await,
+            Way::Early => ledger.send(op, to, true).await,
+            Way::Later => ledger.send_later(op, to).await,
+        };
         self.world.answer(answer)?;
         let mut known = self.world.known();
         known.ledger(&from).sent.happened(op);

@@ -9,7 +9,9 @@ use dokit_storage::{
 use tokio::sync::oneshot;
 
 use super::line::{FORMAT, Line};
-use crate::{Host, database::Database, flight::commit_failed, object_store::ObjectStore};
+use crate::{
+    Host, database::Database, flight::commit_failed, object_store::ObjectStore, resident::Deadline,
+};
 
 /// What becomes of what the object has stored already.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -96,7 +98,8 @@ impl Host {
     /// than the one that was exported: all of it in one commit, between two calls of that object. When
     /// it returns, it is durable, and the object's next call wakes it with that.
     ///
-    /// The whole export is read into memory. The host's limits on keys and values hold here, too.
+    /// The whole export is read into memory. The host's limits on keys and values hold here, too, and it may
+    /// take as long as the [longest call](crate::Builder::longest_deadline).
     ///
     /// # Errors
     ///
@@ -138,6 +141,7 @@ pub(crate) struct Exported {
 pub(crate) struct Import {
     pub(crate) exported: Exported,
     pub(crate) existing: Existing,
+    pub(crate) deadline: Deadline,
     /// Told whether there was room for it.
     pub(crate) done: oneshot::Sender<Result<bool, ImportError>>,
 }
@@ -146,7 +150,11 @@ impl Import {
     /// Nothing else of the object runs meanwhile.
     pub(crate) async fn run(self, store: Result<ObjectStore, ErrorReply>) {
         let imported = match store {
-            Ok(store) => write(&store, self.exported, self.existing).await,
+            Ok(store) => {
+                let write = write(&store, self.exported, self.existing);
+                let late = || Err(ErrorReply::deadline_exceeded().into());
+                self.deadline.run(write).await.unwrap_or_else(late)
+            }
             Err(error) => Err(error.into()),
         };
         // Who asked may have gone; it has happened all the same.

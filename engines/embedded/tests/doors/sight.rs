@@ -3,9 +3,15 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    time::Duration,
 };
 
+use dokit_client::rpc;
 use dokit_embedded::{Host, StartError};
+use dokit_object::{
+    Alarm, Clock, Context, DurableObject, Error, Result, durable_object, testing::ManualClock,
+};
+use dokit_storage::Timestamp;
 use tempfile::tempdir;
 
 use crate::{
@@ -179,6 +185,74 @@ async fn what_happens_is_counted_in_the_text_format_of_prometheus() {
     let abandoned = r#"dokit_calls_total{namespace="door",method="wait",code="abandoned"}"#;
     assert_eq!(value(host, abandoned), 1.0);
     Gate::of("counted").open();
+}
+
+#[rpc]
+trait BellApi {
+    async fn ring_at(&mut self, at: Timestamp) -> Result<()>;
+}
+
+/// One that is `broken` fails to ring; the others ring when they are let.
+struct Bell(Context);
+
+#[durable_object]
+impl DurableObject for Bell {
+    type Api = BellApiServer;
+
+    async fn new(ctx: Context) -> Result<Self> {
+        Ok(Self(ctx))
+    }
+
+    async fn alarm(&mut self, _: Alarm) -> Result<()> {
+        if self.0.name() == Some("broken") {
+            return Err(Error::new(500, "planned", "planned failure"));
+        }
+        let gate = Gate::of("bell");
+        gate.begun.add_permits(1);
+        gate.go.acquire().await.unwrap().forget();
+        Ok(())
+    }
+}
+
+impl BellApi for Bell {
+    async fn ring_at(&mut self, at: Timestamp) -> Result<()> {
+        Ok(self.0.storage().set_alarm(at).await?)
+    }
+}
+
+#[tokio::test]
+async fn alarms_that_are_due_late_and_given_up_are_counted() {
+    let (data, clock) = (tempdir().unwrap(), ManualClock::new());
+    let host = Host::builder().data(data.path()).object::<Bell>();
+    let host = host.clock(clock.clone()).start().unwrap();
+    let bell = |name| BellApiClient::new(host.namespace::<Bell>().get_by_name(name));
+    let soon = Timestamp::from_millis(clock.now().as_millis() + 10_000);
+    bell("whole").ring_at(soon).await.unwrap();
+    host.alarms_settled().await;
+    assert_eq!(value(&host, "dokit_alarms_due"), 0.0);
+    clock.advance(Duration::from_secs(100));
+    Gate::of("bell").has_begun().await;
+    for (sample, expected) in [
+        ("dokit_alarms_due", 1.0),
+        ("dokit_alarms_late_seconds", 90.0),
+        ("dokit_alarm_delay_seconds_count", 1.0),
+        ("dokit_alarm_delay_seconds_sum", 90.0),
+    ] {
+        assert_eq!(value(&host, sample), expected, "{sample}");
+    }
+    Gate::of("bell").open();
+    host.alarms_settled().await;
+    assert_eq!(value(&host, "dokit_alarms_due"), 0.0);
+
+    bell("broken").ring_at(clock.now()).await.unwrap();
+    for tries in 1..=7 {
+        host.alarms_settled().await;
+        let given_up = f64::from(u8::from(tries == 7));
+        assert_eq!(value(&host, "dokit_alarms_given_up_total"), given_up);
+        let failed = r#"dokit_calls_total{namespace="bell",method="(alarm)",code="planned"}"#;
+        assert_eq!(value(&host, failed), f64::from(tries));
+        clock.advance(Duration::from_secs(100));
+    }
 }
 
 #[tokio::test]
