@@ -276,7 +276,6 @@ pub async fn what_is_wrong_with_a_statement_is_told_by_its_kind<E: Engine>(
         ),
         ("SELEKT 1", "Statement", "near \"SELEKT\": syntax error"),
         ("SELECT ?", "ParameterCount", "1"),
-        ("SELECT ?; SELECT 1", "ParametersBeforeLast", ""),
         ("-- nothing", "NoStatement", ""),
         (
             "PRAGMA journal_mode = DELETE",
