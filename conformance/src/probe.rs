@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    future::poll_fn,
+    future::{pending, poll_fn},
     sync::Mutex,
     task::{Poll, Waker},
 };
@@ -98,6 +98,11 @@ pub trait ProbeApi {
         in_millis: i64,
         panics: u32,
     ) -> Result<Timestamp, Error>;
+    /// Writes a value, has the probe `witness` count, and never ends. With `early` it writes that before, and
+    /// commits.
+    async fn hang(&mut self, early: Option<String>, late: String) -> Result<(), Error>;
+    /// Sets the alarm, which never ends until the probe `witness` has counted more than so often.
+    async fn hang_later(&mut self, in_millis: i64, runs: u64) -> Result<Timestamp, Error>;
     /// From now on it wakes only while the probe `gate` holds no `closed`.
     async fn wake_by_the_gate(&mut self) -> Result<(), Error>;
     /// Writes its name at another probe, and returns once `parties` have.
@@ -138,6 +143,7 @@ pub struct AnyProbe<const SQL: bool> {
 
 const FAILURES: &str = "alarm:failures";
 const PANICS: &str = "alarm:panics";
+const HANGS: &str = "alarm:hangs";
 const GATED: &str = "gated";
 const FIRED: &str = "alarm:fired:";
 const REMEMBERED: &str = "remembered";
@@ -195,6 +201,11 @@ impl<const SQL: bool> DurableObject for AnyProbe<SQL> {
         let mut batch = Batch::new();
         batch.put(format!("{FIRED}{past:04}"), json(&fired)?);
         self.ctx.storage().commit(batch).await?;
+        if let Some(hangs) = read(&self.ctx, HANGS).await?
+            && self.increment_other("witness".to_owned(), 1).await? <= hangs
+        {
+            pending::<()>().await;
+        }
         let panics = read(&self.ctx, PANICS).await?.unwrap_or(0);
         assert!(u64::from(alarm.retry_count) >= panics, "planned panic");
         let failures = read(&self.ctx, FAILURES).await?.unwrap_or(0);
@@ -378,6 +389,21 @@ impl<const SQL: bool> ProbeApi for AnyProbe<SQL> {
         panics: u32,
     ) -> Result<Timestamp, Error> {
         write(&self.ctx, PANICS, panics.into()).await?;
+        self.set_alarm(in_millis, 0).await
+    }
+
+    async fn hang(&mut self, early: Option<String>, late: String) -> Result<(), Error> {
+        if let Some(early) = early {
+            write(&self.ctx, &early, 1).await?;
+            self.ctx.commit().await?;
+        }
+        write(&self.ctx, &late, 1).await?;
+        self.increment_other("witness".to_owned(), 1).await?;
+        pending().await
+    }
+
+    async fn hang_later(&mut self, in_millis: i64, runs: u64) -> Result<Timestamp, Error> {
+        write(&self.ctx, HANGS, runs).await?;
         self.set_alarm(in_millis, 0).await
     }
 

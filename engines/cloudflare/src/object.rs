@@ -444,21 +444,22 @@ impl Object {
         error
     }
 
-    /// Counts an alarm whose handler ended the program as one that failed; one that another event ended is
-    /// to ring again. The platform writes that when what the handler wrote is undone; nothing of ours runs
-    /// then any more.
+    /// Counts an alarm whose handler ended the program as one that failed. The platform writes that when what
+    /// the handler wrote is undone; nothing of ours runs then any more. One that another event ended is the
+    /// platform's to try again: it lets nobody write to an object from another's event.
     fn alarm_at_the_end(&self, why: Option<&str>) -> Promise {
         let error = self.ended(why);
         let text = error.log.as_deref().unwrap_or(&error.message);
         let (now, stored) = (self.surroundings.clock.now(), self.store.at_once());
+        let again = || Promise::reject(&js_sys::Error::new(text));
+        if why.is_none() {
+            return again();
+        }
         if stored.ringing.is_none() {
             // What becomes of it is on disk.
             return Promise::resolve(&JsValue::UNDEFINED);
         }
         let writes = async {
-            if why.is_none() {
-                return postpone_alarm(&stored, now, now).await;
-            }
             match fail_alarm(&stored, now, text).await? {
                 Some(writes) => Ok(writes),
                 None => postpone_alarm(&stored, now, now.saturating_add(ALARM_PAUSE)).await,
@@ -466,8 +467,7 @@ impl Object {
         };
         match writes.now_or_never() {
             Some(Ok(writes)) => self.store.leave(&writes),
-            // The platform tries it again.
-            _ => Promise::reject(&js_sys::Error::new(text)),
+            _ => again(),
         }
     }
 

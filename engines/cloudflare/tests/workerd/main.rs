@@ -6,8 +6,8 @@
 mod bindings;
 mod conformance;
 mod driven;
-// The client of the embedded engine's tests.
 mod page;
+// The client of the embedded engine's tests.
 #[path = "../../../embedded/tests/peer/mod.rs"]
 mod peer;
 mod process;
@@ -15,4 +15,5 @@ mod script;
 mod sockets;
 mod store;
 mod toolkit;
+mod trouble;
 mod typescript;
