@@ -103,6 +103,12 @@ fn sql(data: &Path, sql: &str) {
 async fn the_campaign_notices_what_is_lost() {
     let lines = noticed(|data| sql(data, "DELETE FROM entries WHERE key LIKE 'line:%'")).await;
     assert!(lines.contains("is lost"), "{lines}");
+    const RECEIVED: &str = "DELETE FROM entries WHERE key LIKE 'received:%'";
+    let received = noticed(|data| sql(data, RECEIVED)).await;
+    assert!(
+        received.contains("received false") || received.contains("never told"),
+        "{received}"
+    );
     noticed(|data| {
         let log = data.join("objects.sqlite-wal");
         let log = OpenOptions::new().write(true).open(log).unwrap();
