@@ -2,7 +2,8 @@
 //
 //     POST /-start?now=MS     the clock stands still from now on; the body: the objects that are known
 //     GET  /-known            the objects that are known, and the time, for the /-start after a crash
-//     POST /-advance?by=MS    moves the clock, and answers when the alarms that are due by it were tried
+//     POST /-advance?by=MS    moves the clock once nothing runs, or, with &meanwhile=true, at once, and answers
+//                             when the alarms that are due by it were tried
 //     POST /-disk?broken=true from now on no commit succeeds
 //     POST /sleep             puts every object to sleep at once, as workerd does of itself with those that
 //                             have been idle for 10 s; their sockets stay open
@@ -12,10 +13,31 @@
 import unsafe from "workerd:unsafe";
 import Worker, * as objects from "./entry.js";
 
-const FAR = 50 * 365 * 24 * 3600 * 1000;
+// Farther from 1970 than the present is: what is later than this is far away.
+const FAR = 100 * 365 * 24 * 3600 * 1000;
 const machine = Date.now;
 let now; // Where the clock stands, if it does.
 Date.now = () => now ?? machine();
+
+// Timers ring by that clock: each looks at it from where it was set.
+const { setTimeout: wait, clearTimeout: clear } = globalThis;
+const timers = new Map();
+let timer = 0;
+globalThis.setTimeout = (ring, time = 0, ...given) => {
+  const number = ++timer;
+  const due = Date.now() + time;
+  const look = (pause) => timers.set(number, wait(() => {
+    if (Date.now() < due) return look(2);
+    timers.delete(number);
+    ring(...given);
+  }, pause));
+  look(now === undefined ? time : 2);
+  return number;
+};
+globalThis.clearTimeout = (number) => {
+  clear(timers.get(number));
+  timers.delete(number);
+};
 
 const known = new Map(); // By id: its binding, and of its alarm what was due, and whether it has failed.
 let running = 0;
@@ -31,6 +53,7 @@ function driven(storage, about) {
     async setAlarm(time) {
       commits();
       time = Number(time);
+      if (!(time > 0)) throw new TypeError("setAlarm() cannot be called with an alarm time <= 0");
       about.due = undefined;
       if (now === undefined) return storage.setAlarm(time);
       if (time > now) return storage.setAlarm(time + FAR);
@@ -136,7 +159,7 @@ async function counted(asked) {
   }
 }
 
-const pause = () => new Promise((resolve) => setTimeout(resolve, 1));
+const pause = () => new Promise((resolve) => wait(resolve, 1));
 
 async function idle() {
   while (running > 0) await pause();
@@ -170,6 +193,7 @@ export default class extends Worker {
       case "/-known":
         return Response.json({ now, known: [...known].map(([id, { binding }]) => [id, binding]) });
       case "/-advance":
+        if (!searchParams.has("meanwhile")) await idle();
         now += Number(searchParams.get("by"));
         await settle(this.env);
         return new Response();

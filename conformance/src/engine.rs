@@ -162,6 +162,7 @@ macro_rules! for_each_engine_case {
             a_call_that_is_handed_over_by_a_call_that_fails_is_not_made,
             a_call_that_is_handed_over_leaves_the_alarm_alone,
             calls_that_are_handed_over_to_many_objects_at_once_do_not_wait_for_each_other,
+            calls_that_are_handed_over_to_several_objects_run_beside_each_other,
             a_call_that_cannot_be_delivered_is_kept_and_stops_no_other,
             an_alarm_is_part_of_the_call,
             a_failed_commit_fails_the_call_and_is_forgotten,
@@ -171,7 +172,11 @@ macro_rules! for_each_engine_case {
             a_later_alarm_replaces_an_earlier_one,
             a_failing_alarm_is_tried_again_and_its_writes_happen_once,
             an_alarm_whose_tries_are_used_up_is_kept_as_failed,
+            an_alarm_that_panics_is_tried_and_kept_like_one_that_fails,
+            an_alarm_that_always_fails_stops_no_other,
             an_alarm_survives_a_disk_that_fails_for_a_while,
+            an_alarm_waits_for_an_object_that_cannot_be_woken,
+            an_alarm_for_a_time_that_has_passed_fires_at_once,
             deleting_everything_deletes_the_alarm,
             objects_are_apart,
             an_object_knows_its_name_and_its_id,
@@ -422,6 +427,19 @@ pub async fn calls_that_are_handed_over_to_many_objects_at_once_do_not_wait_for_
     }
 }
 
+/// Promise 8: none of the two ends before the other has begun.
+pub async fn calls_that_are_handed_over_to_several_objects_run_beside_each_other<E: Engine>(
+    session: &mut Session<E>,
+) {
+    let meeting = json!([["b", "c"], "d"]);
+    session.call::<()>("a", "meet_later", meeting).await;
+    session.engine.settle().await;
+    let signed: Vec<String> = session.call("d", "keys", ["signed:"]).await;
+    assert_eq!(signed, ["signed:b", "signed:c"]);
+    let none: Vec<String> = session.call("a", "undelivered", json!([])).await;
+    assert_eq!(none, [""; 0]);
+}
+
 /// Promise 3.
 pub async fn a_call_that_cannot_be_delivered_is_kept_and_stops_no_other<E: Engine>(
     session: &mut Session<E>,
@@ -592,6 +610,98 @@ pub async fn an_alarm_whose_tries_are_used_up_is_kept_as_failed<E: Engine>(
     assert_eq!(fired(session).await.len(), 1);
     let tries: Option<u32> = session.call("a", "given_up", json!([])).await;
     assert_eq!(tries, None, "an old failure came back");
+}
+
+/// Promise 5, X64 to X66.
+pub async fn an_alarm_that_panics_is_tried_and_kept_like_one_that_fails<E: Engine>(
+    session: &mut Session<E>,
+) {
+    let alarm = session.call("a", "set_panicking_alarm", [1000, 2]);
+    let at: i64 = alarm.await;
+    for _ in 0..4 {
+        session.engine.advance(Duration::from_secs(5)).await;
+    }
+    let runs = fired(session).await;
+    assert_eq!(
+        runs.len(),
+        1,
+        "the writes of the tries that panicked remain"
+    );
+    assert_eq!(runs[0].retry_count, 2);
+    assert_eq!(runs[0].scheduled.as_millis(), at);
+    session
+        .call::<i64>("a", "set_panicking_alarm", [1000, 1000])
+        .await;
+    for _ in 0..20 {
+        session.engine.advance(Duration::from_secs(100)).await;
+    }
+    assert_eq!(fired(session).await.len(), 1);
+    let tries: Option<u32> = session.call("a", "given_up", json!([])).await;
+    assert_eq!(tries, Some(7));
+    session
+        .call::<i64>("a", "set_panicking_alarm", [1000, 0])
+        .await;
+    session.engine.advance(Duration::from_secs(1)).await;
+    assert_eq!(fired(session).await.len(), 2, "the object serves on");
+}
+
+/// Promise 5, X64 to X66: not of its own object, and not of another.
+pub async fn an_alarm_that_always_fails_stops_no_other<E: Engine>(session: &mut Session<E>) {
+    for (name, how) in [("b", "set_alarm"), ("c", "set_panicking_alarm")] {
+        session.call::<i64>(name, how, [1000, 1000]).await;
+    }
+    for round in 1..=3 {
+        let at: i64 = session.call("a", "set_alarm", [1000, 0]).await;
+        session.engine.advance(Duration::from_secs(1)).await;
+        let runs = fired(session).await;
+        assert_eq!(runs.len(), round);
+        assert_eq!(runs[round - 1].at.as_millis(), at);
+    }
+    for _ in 0..20 {
+        session.engine.advance(Duration::from_secs(100)).await;
+    }
+    for name in ["b", "c"] {
+        let tries: Option<u32> = session.call(name, "given_up", json!([])).await;
+        assert_eq!(tries, Some(7), "{name}");
+    }
+}
+
+/// Promise 5: it is none the worse for it.
+pub async fn an_alarm_waits_for_an_object_that_cannot_be_woken<E: Engine>(
+    session: &mut Session<E>,
+) {
+    let at: i64 = session.call("a", "set_alarm", [1000, 1]).await;
+    session.call::<()>("a", "wake_by_the_gate", json!([])).await;
+    session.engine.advance(Duration::from_secs(1)).await;
+    // Its second try finds the gate closed.
+    let close = session.call::<()>("gate", "put", json!(["closed", 1]));
+    close.await;
+    session.engine.sleep().await;
+    session.engine.advance(Duration::from_secs(60)).await;
+    let (status, body) = session.refused("a", "fired", json!([])).await;
+    assert_eq!((status, &body["code"]), (503, &json!("planned")), "{body}");
+    session.engine.crash().await;
+    session.engine.advance(Duration::from_secs(60)).await;
+    session.call::<()>("gate", "delete_all", json!([])).await;
+    session.engine.advance(Duration::from_secs(3600)).await;
+    let runs = fired(session).await;
+    assert_eq!(runs.len(), 1);
+    assert_eq!(runs[0].scheduled.as_millis(), at);
+    assert_eq!(
+        runs[0].retry_count, 1,
+        "only the handler's own failure counts"
+    );
+}
+
+/// X60: also for the earliest time that there is.
+pub async fn an_alarm_for_a_time_that_has_passed_fires_at_once<E: Engine>(
+    session: &mut Session<E>,
+) {
+    let at: i64 = session.call("a", "set_alarm", [-1000, 0]).await;
+    assert_eq!(fired(session).await.len(), 1);
+    let first = 1 - (at + 1000);
+    session.call::<i64>("a", "set_alarm", [first, 0]).await;
+    assert_eq!(fired(session).await.len(), 2);
 }
 
 /// Promises 4 and 5.

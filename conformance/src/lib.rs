@@ -27,5 +27,5 @@ pub use probe::{
     ProbeApiClient, ProbeApiServer, SqlProbe,
 };
 pub use room::{Room, RoomApi, RoomApiClient, RoomApiServer};
-pub use rows::{Cells, Ending, Rows, RowsApi, RowsApiClient, RowsApiServer, Seen};
+pub use rows::{Cells, Ending, Rows, RowsApi, RowsApiClient, RowsApiServer, Seen, Wrong};
 pub use sockets::{Peer, Rooms, SocketEngine};

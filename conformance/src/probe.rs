@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    future::poll_fn,
+    future::{pending, poll_fn},
     sync::Mutex,
     task::{Poll, Waker},
 };
@@ -92,6 +92,23 @@ pub trait ProbeApi {
     async fn identity(&self) -> Result<(Option<String>, String), Error>;
     /// Sets the alarm, some milliseconds from now, to fail its first tries.
     async fn set_alarm(&mut self, in_millis: i64, failures: u32) -> Result<Timestamp, Error>;
+    /// The same, but its first tries panic.
+    async fn set_panicking_alarm(
+        &mut self,
+        in_millis: i64,
+        panics: u32,
+    ) -> Result<Timestamp, Error>;
+    /// Writes a value, has the probe `witness` count, and never ends. With `early` it writes that before, and
+    /// commits.
+    async fn hang(&mut self, early: Option<String>, late: String) -> Result<(), Error>;
+    /// Sets the alarm, which never ends until the probe `witness` has counted more than so often.
+    async fn hang_later(&mut self, in_millis: i64, runs: u64) -> Result<Timestamp, Error>;
+    /// From now on it wakes only while the probe `gate` holds no `closed`.
+    async fn wake_by_the_gate(&mut self) -> Result<(), Error>;
+    /// Writes its name at another probe, and returns once `parties` have.
+    async fn sign_and_wait(&mut self, register: String, parties: usize) -> Result<(), Error>;
+    /// Hands over a call of `sign_and_wait` to each of these probes.
+    async fn meet_later(&mut self, names: Vec<String>, register: String) -> Result<(), Error>;
     /// Sets the alarm and fails.
     async fn set_alarm_then_fail(&mut self, in_millis: i64) -> Result<(), Error>;
     /// Removes the alarm.
@@ -125,6 +142,9 @@ pub struct AnyProbe<const SQL: bool> {
 }
 
 const FAILURES: &str = "alarm:failures";
+const PANICS: &str = "alarm:panics";
+const HANGS: &str = "alarm:hangs";
+const GATED: &str = "gated";
 const FIRED: &str = "alarm:fired:";
 const REMEMBERED: &str = "remembered";
 
@@ -137,6 +157,13 @@ impl<const SQL: bool> DurableObject for AnyProbe<SQL> {
 
     async fn new(ctx: Context) -> Result<Self> {
         let remembered = read(&ctx, REMEMBERED).await?.unwrap_or(0);
+        if read(&ctx, GATED).await?.is_some() {
+            let gate = ProbeApiClient::new(ctx.namespace::<Self>().get_by_name("gate"));
+            let closed = gate.get("closed".to_owned()).await;
+            if closed.map_err(Error::internal)?.is_some() {
+                return Err(Error::new(503, "planned", "the gate is closed"));
+            }
+        }
         let state = ctx
             .state(Vec::new)
             .check(|numbers| at_most_four(numbers))
@@ -174,6 +201,13 @@ impl<const SQL: bool> DurableObject for AnyProbe<SQL> {
         let mut batch = Batch::new();
         batch.put(format!("{FIRED}{past:04}"), json(&fired)?);
         self.ctx.storage().commit(batch).await?;
+        if let Some(hangs) = read(&self.ctx, HANGS).await?
+            && self.increment_other("witness".to_owned(), 1).await? <= hangs
+        {
+            pending::<()>().await;
+        }
+        let panics = read(&self.ctx, PANICS).await?.unwrap_or(0);
+        assert!(u64::from(alarm.retry_count) >= panics, "planned panic");
         let failures = read(&self.ctx, FAILURES).await?.unwrap_or(0);
         if u64::from(alarm.retry_count) < failures {
             return Err(Error::new(500, "planned", "planned failure of the alarm"));
@@ -347,6 +381,61 @@ impl<const SQL: bool> ProbeApi for AnyProbe<SQL> {
         batch.set_alarm(at);
         self.ctx.storage().commit(batch).await?;
         Ok(at)
+    }
+
+    async fn set_panicking_alarm(
+        &mut self,
+        in_millis: i64,
+        panics: u32,
+    ) -> Result<Timestamp, Error> {
+        write(&self.ctx, PANICS, panics.into()).await?;
+        self.set_alarm(in_millis, 0).await
+    }
+
+    async fn hang(&mut self, early: Option<String>, late: String) -> Result<(), Error> {
+        if let Some(early) = early {
+            write(&self.ctx, &early, 1).await?;
+            self.ctx.commit().await?;
+        }
+        write(&self.ctx, &late, 1).await?;
+        self.increment_other("witness".to_owned(), 1).await?;
+        pending().await
+    }
+
+    async fn hang_later(&mut self, in_millis: i64, runs: u64) -> Result<Timestamp, Error> {
+        write(&self.ctx, HANGS, runs).await?;
+        self.set_alarm(in_millis, 0).await
+    }
+
+    async fn wake_by_the_gate(&mut self) -> Result<(), Error> {
+        write(&self.ctx, GATED, 1).await
+    }
+
+    async fn sign_and_wait(&mut self, register: String, parties: usize) -> Result<(), Error> {
+        let own = self.ctx.name().unwrap_or_default().to_owned();
+        let register = self.ctx.namespace::<Self>().get_by_name(&register);
+        let register = ProbeApiClient::new(register);
+        let put = register.put(format!("signed:{own}"), 1).await;
+        put.map_err(Error::internal)?;
+        loop {
+            let signed = register.keys("signed:".to_owned()).await;
+            if signed.map_err(Error::internal)?.len() >= parties {
+                return Ok(());
+            }
+            yield_now().await;
+        }
+    }
+
+    async fn meet_later(&mut self, names: Vec<String>, register: String) -> Result<(), Error> {
+        for name in &names {
+            let other = self.ctx.namespace::<Self>().get_by_name(name);
+            let call = async |other| {
+                let other = ProbeApiClient::new(other);
+                other.sign_and_wait(register.clone(), names.len()).await
+            };
+            self.ctx.after_commit(&other, call).await?;
+        }
+        Ok(())
     }
 
     async fn set_alarm_then_fail(&mut self, in_millis: i64) -> Result<(), Error> {

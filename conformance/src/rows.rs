@@ -2,7 +2,10 @@
 
 use dokit_client::rpc;
 use dokit_object::{Alarm, Context, DurableObject, Error, Result, durable_object};
-use dokit_storage::{Batch, Store, Timestamp, sql::Sql};
+use dokit_storage::{
+    Batch, Store, Timestamp,
+    sql::{Sql, SqlError},
+};
 use serde::{Deserialize, Serialize};
 
 /// What there is of a [`Rows`], in each of the places where an object can have something.
@@ -25,6 +28,15 @@ pub enum Ending {
     Error,
     /// With a panic.
     Panic,
+}
+
+/// What is wrong with a statement.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Wrong {
+    /// The name of the [`SqlError`].
+    pub kind: String,
+    /// Its text.
+    pub text: String,
 }
 
 /// A row of every kind of value that SQLite has, and of those that it has not.
@@ -71,7 +83,13 @@ pub trait RowsApi {
     /// Gives back what it was given, through a row.
     async fn keep(&mut self, cells: Cells) -> Result<Cells, Error>;
     /// Writes a row, tries a statement, and answers what is wrong with it.
-    async fn attempt(&mut self, statement: String) -> Result<Option<String>, Error>;
+    async fn attempt(&mut self, statement: String) -> Result<Option<Wrong>, Error>;
+    /// Runs statements, each of which may fail, and then writes a row.
+    async fn run(&mut self, statements: Vec<String>) -> Result<(), Error>;
+    /// Has the alarm run such statements, and sets it.
+    async fn run_later(&mut self, in_millis: i64, statements: Vec<String>) -> Result<(), Error>;
+    /// How often an alarm that was given up was tried.
+    async fn given_up(&self) -> Result<Option<u32>, Error>;
     /// How often its migrations have run.
     async fn migrated(&self) -> Result<u64, Error>;
     /// Deletes everything, and writes a row afterwards where it is given one.
@@ -88,6 +106,7 @@ pub struct Rows {
 }
 
 const KEY: &str = "key";
+const STATEMENTS: &str = "statements";
 
 const TABLES: [(&str, &str); 2] = [
     (
@@ -118,6 +137,10 @@ impl DurableObject for Rows {
     }
 
     async fn alarm(&mut self, alarm: Alarm) -> Result<()> {
+        if let Some(json) = self.ctx.storage().get(STATEMENTS).await? {
+            let statements: Vec<String> = dokit_storage::decode(STATEMENTS, &json)?;
+            self.run(statements).await?;
+        }
         self.write(&format!("alarm after {}", alarm.retry_count))?;
         let failures: Vec<u32> = self.sql.exec("SELECT count FROM failures", ())?.to_vec()?;
         if failures
@@ -209,15 +232,39 @@ impl RowsApi for Rows {
         let row = (big, small, cells.yes, cells.no, cells.float);
         let rest = (cells.text, cells.bytes, cells.none);
         let parameters = (row.0, row.1, row.2, row.3, row.4, rest.0, rest.1, rest.2);
+        self.sql.exec("DELETE FROM cells", ())?;
         let insert = "INSERT INTO cells VALUES (?, ?, ?, ?, ?, ?, ?, ?)";
         self.sql.exec(insert, parameters)?;
         Ok(self.sql.exec("SELECT * FROM cells", ())?.one()?)
     }
 
-    async fn attempt(&mut self, statement: String) -> Result<Option<String>, Error> {
+    async fn attempt(&mut self, statement: String) -> Result<Option<Wrong>, Error> {
         self.write(&statement)?;
         let attempt = self.sql.exec(&statement, ());
-        Ok(attempt.err().map(|error| error.to_string()))
+        Ok(attempt.err().map(|error| Wrong {
+            kind: kind(&error).to_owned(),
+            text: error.to_string(),
+        }))
+    }
+
+    async fn run(&mut self, statements: Vec<String>) -> Result<(), Error> {
+        for statement in &statements {
+            let _ = self.sql.exec(statement, ());
+        }
+        self.write("after the statements")?;
+        Ok(())
+    }
+
+    async fn run_later(&mut self, in_millis: i64, statements: Vec<String>) -> Result<(), Error> {
+        let mut batch = Batch::new();
+        let json = dokit_storage::encode(STATEMENTS, &statements)?;
+        batch.put(STATEMENTS, json);
+        self.ctx.storage().commit(batch).await?;
+        self.set(in_millis, None).await
+    }
+
+    async fn given_up(&self) -> Result<Option<u32>, Error> {
+        Ok(self.ctx.failed_alarm().await?.map(|failed| failed.tries))
     }
 
     async fn migrated(&self) -> Result<u64, Error> {
@@ -240,6 +287,20 @@ impl RowsApi for Rows {
         self.sql
             .exec("INSERT INTO failures VALUES (?)", (failures,))?;
         self.set(in_millis, None).await
+    }
+}
+
+fn kind(error: &SqlError) -> &'static str {
+    match error {
+        SqlError::Statement { .. } => "Statement",
+        SqlError::Constraint { .. } => "Constraint",
+        SqlError::Refused { .. } => "Refused",
+        SqlError::TooLarge { .. } => "TooLarge",
+        SqlError::ResultTooLarge { .. } => "ResultTooLarge",
+        SqlError::ParameterCount { .. } => "ParameterCount",
+        SqlError::ParametersBeforeLast => "ParametersBeforeLast",
+        SqlError::NoStatement => "NoStatement",
+        _ => "another",
     }
 }
 

@@ -7,7 +7,7 @@ use futures_util::future::{join, join_all};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use crate::{Cells, Engine, Rows, Seen, Session, engine::Refusal};
+use crate::{Cells, Engine, Rows, Seen, Session, Wrong, engine::Refusal};
 
 /// Lists every SQL case of the suite for a macro: `$callback! { name, name, .. }`. The engine serves
 /// [`Rows`](crate::Rows).
@@ -23,7 +23,13 @@ macro_rules! for_each_sql_case {
             a_shared_call_cannot_write_rows,
             rows_of_calls_that_follow_each_other_are_all_there,
             cells_of_every_kind_come_back_as_they_went_in,
+            values_at_the_edges_come_back_as_they_went_in,
             statements_that_would_break_the_engine_are_refused,
+            what_is_wrong_with_a_statement_is_told_by_its_kind,
+            a_statement_that_fails_leaves_nothing_of_itself,
+            a_statement_that_rolls_all_back_leaves_no_half_of_its_call,
+            a_call_that_leaves_a_deferred_key_without_a_row_fails,
+            an_alarm_that_leaves_a_deferred_key_without_a_row_is_kept_as_failed,
             migrations_run_once,
             a_broken_disk_fails_the_call_and_leaves_no_row,
             what_was_answered_while_the_disk_broke_is_in_the_rows,
@@ -161,6 +167,31 @@ pub async fn cells_of_every_kind_come_back_as_they_went_in<E: Engine>(session: &
     assert_eq!(kept, cells);
 }
 
+/// The same of those that platforms take for something else: what is empty, a nul, a float that is whole, 2^53
+/// and its neighbours.
+pub async fn values_at_the_edges_come_back_as_they_went_in<E: Engine>(session: &mut Session<E>) {
+    let edge = 1 << 53;
+    for (big, small, float) in [
+        (edge - 1, -edge + 1, 1.0),
+        (edge, -edge, 9_007_199_254_740_992.0),
+        (edge + 1, -edge - 1, -0.5e300),
+        (0, -1, f64::MIN_POSITIVE),
+    ] {
+        let cells = Cells {
+            big,
+            small,
+            yes: true,
+            no: false,
+            float,
+            text: String::new(),
+            bytes: Vec::new(),
+            none: Some("a\0b".to_owned()),
+        };
+        let kept: Cells = session.rows("a", "keep", [&cells]).await;
+        assert_eq!(kept, cells);
+    }
+}
+
 /// Promise 6: what would end the call's transaction, reach other files, or touch the engine's tables.
 pub async fn statements_that_would_break_the_engine_are_refused<E: Engine>(
     session: &mut Session<E>,
@@ -191,14 +222,159 @@ pub async fn statements_that_would_break_the_engine_are_refused<E: Engine>(
     ];
     let mut texts = vec!["before".to_owned()];
     for statement in statements {
-        let refusal: Option<String> = session.rows("a", "attempt", [statement]).await;
+        let refusal: Option<Wrong> = session.rows("a", "attempt", [statement]).await;
         let refusal = refusal.unwrap_or_else(|| panic!("{statement:?} was not refused"));
-        assert!(!refusal.is_empty(), "{statement:?}");
+        assert!(!refusal.text.is_empty(), "{statement:?}");
         // What the call wrote beside it is none the worse.
         texts.push(statement.to_owned());
     }
     session.engine.crash().await;
     assert_eq!(session.seen("a").await.texts, texts);
+}
+
+/// Promise 6.
+pub async fn what_is_wrong_with_a_statement_is_told_by_its_kind<E: Engine>(
+    session: &mut Session<E>,
+) {
+    let table =
+        "CREATE TABLE kinds (one INTEGER PRIMARY KEY, two TEXT NOT NULL, three CHECK (three < 9))";
+    let made: Option<Wrong> = session.rows("a", "attempt", [table]).await;
+    assert_eq!(made, None);
+    let filled = "INSERT INTO kinds VALUES (1, 'x', 1)";
+    assert_eq!(
+        session
+            .rows::<Option<Wrong>>("a", "attempt", [filled])
+            .await,
+        None
+    );
+    for (statement, kind, text) in [
+        (filled, "Constraint", "UNIQUE constraint failed: kinds.one"),
+        (
+            "INSERT INTO kinds VALUES (2, NULL, 1)",
+            "Constraint",
+            "NOT NULL constraint failed: kinds.two",
+        ),
+        (
+            "INSERT INTO kinds VALUES (2, 'x', 9)",
+            "Constraint",
+            "CHECK constraint failed: three < 9",
+        ),
+        (
+            "INSERT INTO kinds VALUES ('x', 'x', 1)",
+            "Statement",
+            "datatype mismatch",
+        ),
+        (
+            "SELECT absent FROM kinds",
+            "Statement",
+            "no such column: absent",
+        ),
+        (
+            "SELECT 1 FROM nowhere",
+            "Statement",
+            "no such table: nowhere",
+        ),
+        ("SELEKT 1", "Statement", "near \"SELEKT\": syntax error"),
+        ("SELECT ?", "ParameterCount", "1"),
+        ("-- nothing", "NoStatement", ""),
+        (
+            "PRAGMA journal_mode = DELETE",
+            "Refused",
+            "PRAGMA journal_mode",
+        ),
+    ] {
+        let wrong: Option<Wrong> = session.rows("a", "attempt", [statement]).await;
+        let wrong = wrong.unwrap_or_else(|| panic!("{statement:?} was not refused"));
+        assert_eq!(wrong.kind, kind, "{statement:?}: {wrong:?}");
+        assert!(wrong.text.contains(text), "{statement:?}: {wrong:?}");
+    }
+}
+
+/// Of several statements none takes effect where one fails; nor does one whose result is too large.
+pub async fn a_statement_that_fails_leaves_nothing_of_itself<E: Engine>(session: &mut Session<E>) {
+    let many = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 20) \
+                INSERT INTO entries (text) SELECT hex(zeroblob(500000)) FROM n RETURNING text";
+    for (statement, kind) in [
+        (
+            "INSERT INTO entries (text) VALUES ('one'); INSERT INTO entries (text) VALUES (NULL)",
+            "Constraint",
+        ),
+        (
+            "INSERT INTO entries (text) VALUES ('one'); SELEKT",
+            "Statement",
+        ),
+        (
+            "INSERT INTO entries (text) VALUES ('one'), (NULL) RETURNING number",
+            "Constraint",
+        ),
+        (many, "ResultTooLarge"),
+    ] {
+        let wrong: Option<Wrong> = session.rows("a", "attempt", [statement]).await;
+        assert_eq!(
+            wrong.map(|wrong| wrong.kind).as_deref(),
+            Some(kind),
+            "{statement:?}"
+        );
+        let texts = session.seen("a").await.texts;
+        assert_eq!(texts.last().map(String::as_str), Some(statement));
+    }
+    assert_eq!(session.seen("a").await.texts.len(), 4);
+}
+
+/// Promise 2: an engine refuses it, or fails its call.
+pub async fn a_statement_that_rolls_all_back_leaves_no_half_of_its_call<E: Engine>(
+    session: &mut Session<E>,
+) {
+    session.insert("a", "before").await;
+    let statements = [
+        "INSERT INTO entries (text) VALUES ('of the call')",
+        "INSERT OR ROLLBACK INTO entries (number, text) VALUES (1, 'twice')",
+    ];
+    let ran = session.try_call_of::<()>(Rows::NAMESPACE, "a", "run", [statements]);
+    let mut texts = vec!["before"];
+    if ran.await.is_ok() {
+        texts.extend(["of the call", "after the statements"]);
+    }
+    assert_eq!(session.seen("a").await.texts, texts);
+    session.insert("a", "after").await;
+    texts.push("after");
+    session.engine.crash().await;
+    assert_eq!(session.seen("a").await.texts, texts);
+}
+
+const WITHOUT_A_ROW: [&str; 4] = [
+    "CREATE TABLE IF NOT EXISTS parents (id INTEGER PRIMARY KEY)",
+    "CREATE TABLE IF NOT EXISTS children (parent REFERENCES parents (id))",
+    "PRAGMA defer_foreign_keys = ON",
+    "INSERT INTO children VALUES (7)",
+];
+
+/// Promise 2: it is that call's mistake, and nobody else's.
+pub async fn a_call_that_leaves_a_deferred_key_without_a_row_fails<E: Engine>(
+    session: &mut Session<E>,
+) {
+    let (status, body) = session.no_rows("a", "run", [WITHOUT_A_ROW]).await;
+    assert_eq!((status, &body["code"]), (500, &json!("internal")), "{body}");
+    assert_eq!(session.seen("a").await.texts, [""; 0]);
+    let parent = "INSERT INTO parents VALUES (7)";
+    let mended = [&WITHOUT_A_ROW[..], &[parent]].concat();
+    session.rows::<()>("a", "run", [mended]).await;
+    session.engine.crash().await;
+    assert_eq!(session.seen("a").await.texts, ["after the statements"]);
+}
+
+/// Promise 5: so it is that of a handler, whose tries are counted.
+pub async fn an_alarm_that_leaves_a_deferred_key_without_a_row_is_kept_as_failed<E: Engine>(
+    session: &mut Session<E>,
+) {
+    let arguments = json!([1000, WITHOUT_A_ROW]);
+    session.rows::<()>("a", "run_later", arguments).await;
+    for _ in 0..20 {
+        session.engine.advance(Duration::from_secs(100)).await;
+    }
+    let tries: Option<u32> = session.rows("a", "given_up", json!([])).await;
+    assert_eq!(tries, Some(7));
+    assert_eq!(session.seen("a").await.texts, [""; 0]);
 }
 
 /// Once, however often the object wakes.

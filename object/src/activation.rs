@@ -1,7 +1,7 @@
 use std::{any::Any, fmt, future::Future, panic::AssertUnwindSafe};
 
 use dokit_client::{Access, Dispatch, ErrorReply, Failure, code};
-use dokit_storage::{Batch, MaybeSend, MaybeSync, Store, Timestamp};
+use dokit_storage::{Batch, MaybeSend, MaybeSync, Store, Timestamp, sql::SqlError};
 use futures_util::FutureExt;
 use http::StatusCode;
 
@@ -299,6 +299,13 @@ async fn transact(ctx: Context, mode: Mode, run: impl Future<Output = Kept>) -> 
         Ok(kept) => kept,
         Err(panicked) => return Outcome::failed(panicked),
     };
+    let answer = answer.and_then(|response| match storage.check_rows() {
+        Err(broken @ SqlError::Constraint { .. }) => {
+            Err(Failure::Method(Error::from(broken).into_reply()))
+        }
+        // Whatever else is wrong, the commit will say.
+        _ => Ok(response),
+    });
     match answer {
         Ok(mut response) => match staged.deliver(&mut response) {
             Ok(sockets) => {

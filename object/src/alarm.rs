@@ -43,7 +43,7 @@ const TRIES: u32 = 7;
 /// Where a failing alarm is kept. Deleted when it succeeds, or when another takes its place.
 pub(crate) const RECORD: &str = "__alarm_failure";
 
-/// What is stored of an alarm that has failed at least once.
+/// What is stored of an alarm that has failed at least once, or was postponed.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Record {
@@ -96,6 +96,26 @@ pub async fn fail_alarm(store: &impl Store, now: Timestamp, error: &str) -> Resu
     Ok(Some(writes))
 }
 
+/// The writes by which what rang and could not be run rings again `at` a later time. The alarm stays what it
+/// was, and this does not count as a try of it.
+///
+/// # Errors
+///
+/// When the store cannot be read.
+pub async fn postpone_alarm(store: &impl Store, now: Timestamp, at: Timestamp) -> Result<Batch> {
+    let mut writes = Batch::new();
+    let set = outbox::user_alarm(store).await?;
+    if let Some(alarm) = due(store, set, now).await? {
+        let record = record(alarm, alarm.retry_count, "", Some(at));
+        writes.put(RECORD, encode(RECORD, &record)?);
+        writes.set_alarm(at);
+        outbox::seal(store, &mut writes).await?;
+    }
+    // What else is due waits too.
+    writes.set_alarm(at);
+    Ok(writes)
+}
+
 /// The writes that take the place of the handler's own when it failed: the next try, or the record
 /// of the alarm as failed.
 pub(crate) fn failed(alarm: Alarm, now: Timestamp, error: &str) -> Result<Batch> {
@@ -106,16 +126,20 @@ pub(crate) fn failed(alarm: Alarm, now: Timestamp, error: &str) -> Result<Batch>
         Some(at) => batch.set_alarm(at),
         None => batch.delete_alarm(),
     }
-    let record = Record {
+    let record = record(alarm, tries, error, next);
+    batch.put(RECORD, encode(RECORD, &record)?);
+    Ok(batch)
+}
+
+fn record(alarm: Alarm, tries: u32, error: &str, next: Option<Timestamp>) -> Record {
+    Record {
         failure: FailedAlarm {
             scheduled: alarm.scheduled,
             tries,
             error: error.chars().take(1000).collect(),
         },
         next,
-    };
-    batch.put(RECORD, encode(RECORD, &record)?);
-    Ok(batch)
+    }
 }
 
 /// The alarm that was given up, if one was and no other has been set since.

@@ -2,7 +2,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dokit_storage::{
     AlarmChange, Batch, Error, KeyRange, Limits, MaybeSend, MaybeSync, Result, Store, Timestamp,
-    sql::Sql,
+    sql::{Sql, SqlError},
 };
 
 use crate::{BoxFuture, alarm, idempotency, outbox, state};
@@ -267,6 +267,11 @@ impl Storage {
         let there = outbox::is_there(&self.shared.below).await?;
         self.call().has_outbox = Some(there);
         Ok(there)
+    }
+
+    /// Whether the rows that the running call has written could be committed.
+    pub(crate) fn check_rows(&self) -> std::result::Result<(), SqlError> {
+        Store::sql(&self.shared.below).map_or(Ok(()), |sql| sql.check_deferred())
     }
 
     /// Whether the store's alarm is the one that is being handled.

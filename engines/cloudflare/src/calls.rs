@@ -4,6 +4,7 @@
 //! The platform undoes a transaction when the promise that its closure has returned rejects, so that
 //! promise is held here until it is known how the call ended. Meanwhile the platform delivers nothing
 //! else to the object, timers that were set before included, and after 30 seconds it gives the object up.
+//! An early commit ends one transaction and begins another.
 
 use std::{
     cell::{Cell, RefCell},
@@ -29,6 +30,8 @@ pub(crate) struct Calls {
     open: RefCell<Option<Open>>,
     /// The transaction that was given up, until the platform has undone it.
     ending: RefCell<Option<Promise>>,
+    /// How many transactions were begun.
+    begun: Cell<u64>,
     wrote: Cell<bool>,
     deferred: Cell<bool>,
 }
@@ -48,6 +51,7 @@ impl Calls {
             platform,
             open: RefCell::default(),
             ending: RefCell::default(),
+            begun: Cell::default(),
             wrote: Cell::default(),
             deferred: Cell::default(),
         }
@@ -56,6 +60,11 @@ impl Calls {
     /// Whether a call is running.
     pub(crate) fn is_running(&self) -> bool {
         self.open.borrow().is_some()
+    }
+
+    /// Which transaction is open.
+    pub(crate) fn transaction(&self) -> Option<u64> {
+        self.is_running().then(|| self.begun.get())
     }
 
     /// Whether the running call has written rows since it began, or since its last early commit.
@@ -89,6 +98,9 @@ impl Calls {
             let _ = JsFuture::from(ending).await;
         }
         let (held, begun) = (Latch::new(), Latch::new());
+        // Before it begins: another object's panic may end the program while this one waits for it.
+        let lost = held.clone();
+        let at_the_end = AtTheEnd::say(move |_| lost.reject(&JsError::new("the program ended")));
         let (promise, has_begun) = (held.promise(), begun.clone());
         let closure: Closure<dyn FnMut(DurableObjectTransaction) -> Promise> =
             Closure::once(move |_| {
@@ -99,8 +111,7 @@ impl Calls {
         JsFuture::from(Promise::race(&Array::of2(&begun.promise(), &over))).await?;
         self.wrote.set(false);
         self.deferred.set(false);
-        let lost = held.clone();
-        let at_the_end = AtTheEnd::say(move |_| lost.reject(&JsError::new("the program ended")));
+        self.begun.set(self.begun.get() + 1);
         self.open.replace(Some(Open {
             held,
             over,

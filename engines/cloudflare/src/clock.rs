@@ -4,9 +4,12 @@ use dokit_client::Timer;
 use dokit_object::{BoxFuture, Clock};
 use dokit_storage::Timestamp;
 use worker::{
-    Delay,
-    js_sys::{Date, Math},
+    js_sys::{self, Array, Date, Function, Math, Reflect},
+    wasm_bindgen::{JsCast, JsValue},
+    wasm_bindgen_futures::JsFuture,
 };
+
+use crate::{last_words::AtTheEnd, platform::Latch};
 
 /// The time by the platform's clock, which stands still within one event while nothing is waited for.
 #[must_use]
@@ -18,8 +21,53 @@ pub fn now() -> Timestamp {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct PlatformClock;
 
-/// How long one sleep lasts at most: a platform timer takes no more than 31 bits of milliseconds.
+/// How long one sleep lasts at most.
 const LONGEST_SLEEP: Duration = Duration::from_secs(60);
+
+/// The longest that a timer of the platform's takes: 31 bits of milliseconds, which is 24 days.
+const LONGEST_TIMER: Duration = Duration::from_millis(i32::MAX.unsigned_abs() as u64);
+
+/// A timer of the platform's, until it is dropped. When the program ends it is taken back: until it rings the
+/// platform would keep the object in memory.
+struct Timeout {
+    number: JsValue,
+    _at_the_end: AtTheEnd,
+}
+
+impl Drop for Timeout {
+    fn drop(&mut self) {
+        clear(&self.number);
+    }
+}
+
+/// Returns when this time has passed.
+pub(crate) async fn timer(duration: Duration) {
+    let rung = Latch::new();
+    #[expect(clippy::cast_precision_loss, reason = "31 bits are exact")]
+    let millis = duration.min(LONGEST_TIMER).as_millis() as f64;
+    let arguments = Array::of2(rung.on_resolve(), &millis.into());
+    let Ok(number) = call("setTimeout", &arguments) else {
+        return;
+    };
+    let taken_back = number.clone();
+    let _timeout = Timeout {
+        number,
+        _at_the_end: AtTheEnd::say(move |_| clear(&taken_back)),
+    };
+    // It is never rejected.
+    let _ = JsFuture::from(rung.promise()).await;
+}
+
+fn clear(number: &JsValue) {
+    // It cannot throw.
+    let _ = call("clearTimeout", &Array::of1(number));
+}
+
+fn call(function: &str, arguments: &Array) -> Result<JsValue, JsValue> {
+    let global = js_sys::global();
+    let function: Function = Reflect::get(&global, &function.into())?.dyn_into()?;
+    Reflect::apply(&function, &global, arguments)
+}
 
 impl Clock for PlatformClock {
     fn now(&self) -> Timestamp {
@@ -33,7 +81,7 @@ impl Clock for PlatformClock {
                 if left.is_zero() {
                     return;
                 }
-                Delay::from(left.min(LONGEST_SLEEP)).await;
+                timer(left.min(LONGEST_SLEEP)).await;
             }
         })
     }

@@ -1,20 +1,20 @@
 //! One object: an instance of a Durable Object class, which the platform makes when it wakes.
 
-use std::{collections::BTreeMap, fmt, pin::pin, rc::Rc, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap, fmt, future::poll_fn, pin::pin, rc::Rc, sync::Arc, task::Poll,
+    time::Duration,
+};
 
 use dokit_client::{Access, ErrorReply, ObjectId, PAYLOAD_BYTES, code};
 use dokit_object::{
     Activation, Call, Chain, Context, Delivery, InvalidNamespace, ObjectType, Outcome, Response,
-    SocketCall, Surroundings, deadline, error_response, fail_alarm, route,
+    SocketCall, Surroundings, deadline, error_response, fail_alarm, postpone_alarm, route,
 };
 use dokit_storage::{Batch, Error, Store, Timestamp};
-use futures_util::{
-    FutureExt,
-    future::{Either, select},
-};
+use futures_util::{FutureExt, future::join_all};
 use tokio::sync::{RwLock, RwLockReadGuard, Semaphore};
 use worker::{
-    Delay, Env, console_error,
+    Env, console_error,
     js_sys::{self, Array, Date, Object as JsObject, Promise, Reflect},
     wasm_bindgen::{JsCast, JsValue},
     web_sys,
@@ -22,7 +22,7 @@ use worker::{
 };
 
 use crate::{
-    clock::{PlatformClock, millis},
+    clock::{PlatformClock, millis, timer},
     last_words, message,
     router::{Bindings, read_id},
     sockets::{Event, Peers},
@@ -162,10 +162,7 @@ impl Exported {
             run.map_err(|error| js_sys::Error::new(&error.message))?;
             Ok(JsValue::UNDEFINED)
         };
-        last_words::event(run, move |why| match why {
-            Some(_) => lost.fail_alarm_at_the_end(&lost.ended(why)),
-            None => Promise::reject(&js_sys::Error::new("the program ended")),
-        })
+        last_words::event(run, move |why| lost.alarm_at_the_end(why))
     }
 }
 
@@ -229,32 +226,45 @@ impl Object {
         let chain = Chain::default().with(self.id.clone());
         let until = self.surroundings.clock.now().saturating_add(ALARM_DEADLINE);
         let run = chain.scope(self.run(Call::Alarm, until)).await;
-        let undecided = self.store.end_ringing();
         let error = match run {
             Ok(mut done) => {
-                for delivery in Delivery::take(&mut done) {
-                    let delivered = delivery.run(&self.surroundings).await;
-                    // One that cannot be told is made again by the alarm.
-                    let until = self.surroundings.clock.now().saturating_add(DEADLINE);
-                    if let Err(error) = self.run(delivered, until).await {
-                        self.log(&error);
-                    }
-                }
+                self.store.end_ringing();
+                let deliveries = Delivery::take(&mut done).into_iter();
+                join_all(deliveries.map(|delivery| self.deliver(delivery))).await;
                 return Ok(());
             }
             Err(error) => error,
         };
         self.log(&error);
-        if error.code == code::COMMIT_FAILED {
-            return Err(error);
-        }
-        if undecided {
+        let settled = match &*error.code {
+            code::COMMIT_FAILED => Err(error),
             // The object could not be woken, or its store not be read.
+            _ if self.store.is_ringing() => self.postpone_alarm().await,
+            _ => Ok(()),
+        };
+        self.store.end_ringing();
+        settled
+    }
+
+    async fn postpone_alarm(&self) -> Result<(), ErrorReply> {
+        let now = self.surroundings.clock.now();
+        let at = now.saturating_add(ALARM_PAUSE);
+        let writes = postpone_alarm(&self.store, now, at).await;
+        let writes = writes.unwrap_or_else(|_| {
             let mut again = Batch::new();
-            again.set_alarm(self.surroundings.clock.now().saturating_add(ALARM_PAUSE));
-            self.commit(again).await?;
+            again.set_alarm(at);
+            again
+        });
+        self.commit(writes).await
+    }
+
+    /// Makes calls to another object. Where what became of them cannot be told, the alarm makes them again.
+    async fn deliver(&self, delivery: Delivery) {
+        let delivered = delivery.run(&self.surroundings).await;
+        let until = self.surroundings.clock.now().saturating_add(DEADLINE);
+        if let Err(error) = self.run(delivered, until).await {
+            self.log(&error);
         }
-        Ok(())
     }
 
     /// One call: it runs, what it wrote is committed, and only then is it answered.
@@ -311,12 +321,14 @@ impl Object {
         } = outcome;
         // From here on nobody gives it up: whoever is answered knows how it ended.
         let kept = async {
-            let running = if reset {
-                running.anew().await?
-            } else {
-                running
-            };
-            running.keep(writes).await
+            if !reset {
+                return running.keep(writes).await;
+            }
+            if writes.is_empty() {
+                running.undo().await;
+                return Ok(());
+            }
+            running.anew().await?.keep(writes).await
         };
         kept.await.map_err(|error| commit_failed(&error))?;
         sockets.perform();
@@ -371,20 +383,34 @@ impl Object {
         }
     }
 
-    /// Gives up what takes too long. The timer is set when it begins, since one that was set before a
-    /// transaction of the platform's does not ring within it.
+    /// Gives up what takes too long. A timer that was set before a transaction of the platform's does not
+    /// ring within it, so there is another for each.
     async fn within<R>(
         &self,
         until: Timestamp,
         run: impl Future<Output = R>,
     ) -> Result<R, ErrorReply> {
-        let mut left = until.saturating_duration_since(self.surroundings.clock.now());
-        if self.object_type.sql() {
-            left = left.min(SQL_DEADLINE);
-        }
-        match select(pin!(run), pin!(timer(left))).await {
-            Either::Left((done, _)) => Ok(done),
-            Either::Right(((), _)) => Err(ErrorReply::deadline_exceeded()),
+        let mut run = pin!(run);
+        loop {
+            let transaction = self.store.transaction();
+            let mut left = until.saturating_duration_since(self.surroundings.clock.now());
+            if transaction.is_some() {
+                left = left.min(SQL_DEADLINE);
+            }
+            let mut timer = pin!(timer(left));
+            let ended = poll_fn(|context| {
+                if let Poll::Ready(done) = run.as_mut().poll(context) {
+                    return Poll::Ready(Some(Ok(done)));
+                }
+                if self.store.transaction() != transaction {
+                    return Poll::Ready(None);
+                }
+                let late = timer.as_mut().poll(context);
+                late.map(|()| Some(Err(ErrorReply::deadline_exceeded())))
+            });
+            if let Some(ended) = ended.await {
+                return ended;
+            }
         }
     }
 
@@ -418,17 +444,30 @@ impl Object {
         error
     }
 
-    /// Counts an alarm whose handler ended the program as one that failed. The platform writes it when
-    /// what the handler wrote is undone; nothing of ours runs then any more.
-    fn fail_alarm_at_the_end(&self, error: &ErrorReply) -> Promise {
-        let now = self.surroundings.clock.now();
-        let error = error.log.as_deref().unwrap_or(&error.message);
-        let stored = self.store.at_once();
-        let failed = fail_alarm(&stored, now, error).now_or_never();
-        match failed {
-            Some(Ok(Some(writes))) => self.store.leave(&writes),
-            // The platform tries it again.
-            _ => Promise::reject(&js_sys::Error::new(error)),
+    /// Counts an alarm whose handler ended the program as one that failed. The platform writes that when what
+    /// the handler wrote is undone; nothing of ours runs then any more. One that another event ended is the
+    /// platform's to try again: it lets nobody write to an object from another's event.
+    fn alarm_at_the_end(&self, why: Option<&str>) -> Promise {
+        let error = self.ended(why);
+        let text = error.log.as_deref().unwrap_or(&error.message);
+        let (now, stored) = (self.surroundings.clock.now(), self.store.at_once());
+        let again = || Promise::reject(&js_sys::Error::new(text));
+        if why.is_none() {
+            return again();
+        }
+        if stored.ringing.is_none() {
+            // What becomes of it is on disk.
+            return Promise::resolve(&JsValue::UNDEFINED);
+        }
+        let writes = async {
+            match fail_alarm(&stored, now, text).await? {
+                Some(writes) => Ok(writes),
+                None => postpone_alarm(&stored, now, now.saturating_add(ALARM_PAUSE)).await,
+            }
+        };
+        match writes.now_or_never() {
+            Some(Ok(writes)) => self.store.leave(&writes),
+            _ => again(),
         }
     }
 
@@ -449,11 +488,6 @@ fn commit_failed(error: &Error) -> ErrorReply {
     let mut failed = ErrorReply::commit_failed();
     failed.log = ErrorReply::internal(error).log;
     failed
-}
-
-async fn timer(duration: Duration) {
-    // A platform timer takes no more than 31 bits of milliseconds, which is 24 days.
-    Delay::from(duration.min(Duration::from_millis(i32::MAX.unsigned_abs().into()))).await;
 }
 
 /// The Worker's variables: those of its bindings that are text.

@@ -46,6 +46,11 @@ impl Latch {
         self.promise.clone()
     }
 
+    /// The function that resolves it, for the platform to call.
+    pub(crate) fn on_resolve(&self) -> &Function {
+        &self.resolve
+    }
+
     pub(crate) fn resolve(&self, with: &JsValue) {
         // It cannot throw.
         let _ = Reflect::apply(&self.resolve, &JsValue::UNDEFINED, &Array::of1(with));

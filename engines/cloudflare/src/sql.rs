@@ -52,23 +52,6 @@ impl Rows {
         &self.calls
     }
 
-    /// Refuses what the platform would refuse at the commit, and would reset the object for: foreign
-    /// keys that were deferred and are broken.
-    pub(crate) fn check_deferred(&self) -> Result<(), SqlError> {
-        let deferred = "SELECT count(*) FROM sqlite_master WHERE instr(upper(sql), 'DEFERRED') > 0";
-        if !self.calls.has_deferred() && self.number(deferred)? == 0.0 {
-            return Ok(());
-        }
-        let Some(row) = self.first("PRAGMA foreign_key_check")? else {
-            return Ok(());
-        };
-        let text = |at| row.get(at).as_string().unwrap_or_default();
-        let (table, parent) = (text(0), text(2));
-        Err(SqlError::Constraint {
-            message: format!("FOREIGN KEY constraint failed: {table} has no row in {parent}"),
-        })
-    }
-
     fn query(&self, query: &str, bindings: Array) -> Result<SqlStorageCursor, SqlError> {
         self.sql.exec(query, bindings).map_err(failed)
     }
@@ -97,7 +80,12 @@ impl Rows {
         let bindings = || params.iter().map(to_js).collect::<Array>();
         let found = self.query(&text.ending_in(&last_text), bindings())?;
         let columns: Vec<String> = names(&found);
-        let mut result = self.read(&found, columns.clone(), &[])?;
+        let result = self.read(&found, columns.clone(), &[]);
+        if result.is_err() && last.kind != Kind::Select {
+            // The platform cannot undo a statement that writes and has not given all of its rows.
+            found.raw().into_iter().for_each(drop);
+        }
+        let mut result = result?;
         if !result.inexact.is_empty() {
             if last.kind != Kind::Select {
                 return Err(beyond(&columns[result.inexact[0]]));
@@ -198,6 +186,13 @@ impl SqlEngine for Rows {
                 reason: "names that begin with `_dokit_` are not the user's",
             });
         }
+        if text.rolls_back {
+            return Err(SqlError::Refused {
+                operation: "ROLLBACK".to_owned(),
+                reason: "it would undo the whole call, which the platform would not notice: answer an error \
+                         instead, and put a name in quotes",
+            });
+        }
         let pragmas = text
             .statements
             .iter()
@@ -258,6 +253,24 @@ impl SqlEngine for Rows {
             Err(thrown) => Err(failed(thrown)),
             Ok(_) => Ok(()),
         }
+    }
+
+    fn check_deferred(&self) -> Result<(), SqlError> {
+        // At the commit the platform would reset the object for it.
+        let deferred = "SELECT count(*) FROM sqlite_master WHERE instr(upper(sql), 'DEFERRED') > 0";
+        if !self.calls.has_written()
+            || (!self.calls.has_deferred() && self.number(deferred)? == 0.0)
+        {
+            return Ok(());
+        }
+        let Some(row) = self.first("PRAGMA foreign_key_check")? else {
+            return Ok(());
+        };
+        let text = |at| row.get(at).as_string().unwrap_or_default();
+        let (table, parent) = (text(0), text(2));
+        Err(SqlError::Constraint {
+            message: format!("FOREIGN KEY constraint failed: {table} has no row in {parent}"),
+        })
     }
 
     fn database_size(&self) -> Result<u64, SqlError> {
@@ -363,18 +376,21 @@ fn whole(count: f64) -> u64 {
 }
 
 /// What the platform has thrown, told by the code that SQLite's messages end with there:
-/// `UNIQUE constraint failed: t.a: SQLITE_CONSTRAINT (extended: ..)`.
+/// `UNIQUE constraint failed: t.a: SQLITE_CONSTRAINT (extended: SQLITE_CONSTRAINT_UNIQUE)`.
 fn failed(thrown: JsValue) -> SqlError {
     let text = match thrown.dyn_ref::<JsError>() {
         Some(error) => String::from(error.message()),
         None => return SqlError::engine("exec", PlatformError::from(thrown)),
     };
-    let Some((message, code)) = text.rsplit_once(": SQLITE_") else {
+    // A message may itself have anything in it.
+    let told = text
+        .rsplit_once(" (extended: ")
+        .map_or(&*text, |told| told.0);
+    let Some((message, code)) = told.rsplit_once(": SQLITE_") else {
         // What the platform itself refuses.
         return SqlError::Statement { message: text };
     };
     let message = message.to_owned();
-    let code = code.split(' ').next().unwrap_or_default();
     match code {
         "CONSTRAINT" => SqlError::Constraint { message },
         "TOOBIG" => SqlError::TooLarge { message },

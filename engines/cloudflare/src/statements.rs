@@ -10,6 +10,9 @@ pub(crate) struct Text<'a> {
     pub(crate) statements: Vec<Statement<'a>>,
     /// The first name that is this library's own.
     pub(crate) reserved: Option<&'a str>,
+    /// Whether something in it may undo the open transaction: `OR ROLLBACK`, or what a table or a trigger is
+    /// told to do later.
+    pub(crate) rolls_back: bool,
 }
 
 #[derive(Debug)]
@@ -45,6 +48,7 @@ impl<'a> Text<'a> {
             query,
             statements: Vec::new(),
             reserved: None,
+            rolls_back: false,
         };
         let mut open: Option<Reader<'a>> = None;
         for (token, at) in Tokens::of(query) {
@@ -52,6 +56,7 @@ impl<'a> Text<'a> {
             if text.reserved.is_none() && token.is_name() && is_reserved(word) {
                 text.reserved = Some(word);
             }
+            text.rolls_back |= token == Token::Word && word.eq_ignore_ascii_case("rollback");
             if token == Token::Other && word == ";" {
                 match open.take() {
                     Some(reader) if reader.is_within_a_trigger() => {
@@ -250,7 +255,7 @@ impl<'a> Reader<'a> {
             text: &query[self.at.clone()],
             start: self.at.start,
             // A `WITH` that leads to nothing is no statement, which the platform says.
-            kind: self.kind.unwrap_or(Kind::Select),
+            kind: self.kind.unwrap_or(Kind::Write),
             pragma: self.pragma,
             returns: self.returns,
             parameters: self.parameters,
@@ -313,6 +318,29 @@ impl<'a> Tokens<'a> {
         }
     }
 
+    /// A mark that the text is UTF-8 is a space to SQLite, wherever a token could begin.
+    fn spaces(&self) -> usize {
+        match self.text.get(self.at..self.at + 3) {
+            Some(b"\xef\xbb\xbf") => 3,
+            _ => self.while_true(0, |byte| byte.is_ascii_whitespace() || byte == b'\x0b'),
+        }
+    }
+
+    /// How long a parameter with a name is. It may have parts, and a suffix in brackets in which anything
+    /// stands but a space: `$a::b(c;d)`.
+    fn named_parameter(&self) -> usize {
+        let mut length = self.while_true(1, is_of_a_word);
+        while length > 1 && (self.byte(length), self.byte(length + 1)) == (b':', b':') {
+            length = self.while_true(length + 2, is_of_a_word);
+        }
+        if length > 1 && self.byte(length) == b'(' {
+            let end = |byte: u8| byte == b')' || byte.is_ascii_whitespace() || byte == b'\x0b';
+            length = self.while_true(length, |byte| !end(byte));
+            length += usize::from(self.byte(length) == b')');
+        }
+        length
+    }
+
     fn comment(&self) -> usize {
         match (self.byte(0), self.byte(1)) {
             (b'-', b'-') => self.while_true(2, |byte| byte != b'\n'),
@@ -331,11 +359,9 @@ impl Iterator for Tokens<'_> {
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
-            let skipped = self.while_true(0, |byte| byte.is_ascii_whitespace());
-            let skipped = if skipped == 0 {
-                self.comment()
-            } else {
-                skipped
+            let skipped = match self.spaces() {
+                0 => self.comment(),
+                spaces => spaces,
             };
             if skipped == 0 {
                 break;
@@ -350,7 +376,7 @@ impl Iterator for Tokens<'_> {
                 Token::Parameter,
                 self.while_true(1, |byte| byte.is_ascii_digit()),
             ),
-            b':' | b'@' | b'$' | b'#' => match self.while_true(1, is_of_a_word) {
+            b':' | b'@' | b'$' | b'#' => match self.named_parameter() {
                 1 => (Token::Other, 1),
                 length => (Token::Parameter, length),
             },
@@ -424,6 +450,25 @@ mod tests {
             ),
             ("'never ended; ?", vec![("'never ended; ?", Write, 0)]),
             ("/* never ended", vec![]),
+            (
+                "\u{feff}SELECT 1; \u{b}PRAGMA x",
+                vec![("SELECT 1", Select, 0), ("PRAGMA x", Describe, 0)],
+            ),
+            (
+                // All but the last word is the parameter.
+                "SELECT $a::b(';'), 1; DELETE FROM t --')",
+                vec![
+                    ("SELECT $a::b(';'), 1", Select, 1),
+                    ("DELETE FROM t", Write, 0),
+                ],
+            ),
+            (
+                "SELECT :a(never ended ; DELETE FROM t",
+                vec![
+                    ("SELECT :a(never ended", Select, 1),
+                    ("DELETE FROM t", Write, 0),
+                ],
+            ),
         ] {
             assert_eq!(statements(query), expected, "{query:?}");
         }
@@ -448,6 +493,8 @@ mod tests {
                 "WITH replace AS (SELECT 1) SELECT * FROM replace",
                 Kind::Select,
             ),
+            ("WITH a AS (SELECT :a(')) DELETE FROM t --'", Kind::Write),
+            ("WITH a AS (SELECT 1)", Kind::Write),
             ("REPLACE INTO t VALUES (1)", Kind::Write),
         ] {
             assert_eq!(Text::read(query).statements[0].kind, kind, "{query:?}");
@@ -491,6 +538,7 @@ mod tests {
             "DROP TABLE [_dokit_x]",
             "DROP TABLE `_dokit_x`",
             "DROP TABLE main.'_dokit_x'",
+            "DROP TABLE main.\u{feff}_dokit_x",
         ] {
             assert!(Text::read(query).reserved.is_some(), "{query}");
         }
@@ -499,6 +547,24 @@ mod tests {
             "SELECT '\u{e9}\u{e9}\u{e9}\u{e9}'",
         ] {
             assert_eq!(Text::read(query).reserved, None, "{query}");
+        }
+    }
+
+    #[test]
+    fn what_would_undo_the_transaction_is_found_wherever_it_stands() {
+        for query in [
+            "insert or rollback into t values (1)",
+            "CREATE TABLE t (a UNIQUE ON CONFLICT ROLLBACK)",
+            "CREATE TRIGGER tr AFTER INSERT ON t BEGIN SELECT RAISE(ROLLBACK, 'no'); END",
+            "SELECT 1; ROLLBACK",
+        ] {
+            assert!(Text::read(query).rolls_back, "{query}");
+        }
+        for query in [
+            "SELECT 'rollback', \"rollback\" -- rollback",
+            "SELECT rollbacks",
+        ] {
+            assert!(!Text::read(query).rolls_back, "{query}");
         }
     }
 

@@ -1,6 +1,9 @@
 use std::{cell::Cell, fmt, rc::Rc};
 
-use dokit_storage::{AlarmChange, Batch, Error, KeyRange, Result, Store, Timestamp, sql::Sql};
+use dokit_storage::{
+    AlarmChange, Batch, Error, KeyRange, Result, Store, Timestamp,
+    sql::{Sql, SqlEngine},
+};
 use worker::{
     js_sys::{Array, Date, Function, Map, Object, Promise, Reflect},
     wasm_bindgen::{JsCast, JsValue, prelude::Closure},
@@ -81,6 +84,11 @@ impl ObjectStore {
         Ok(Running { store })
     }
 
+    /// Which transaction of the platform's is open, of an object with SQL.
+    pub(crate) fn transaction(&self) -> Option<u64> {
+        self.rows.as_ref()?.calls().transaction()
+    }
+
     /// Says that the platform has begun to deliver the alarm set for `at`. The platform does not show
     /// that alarm any more, though it is still there if the process dies; to us it stays set until a
     /// commit says what becomes of it.
@@ -88,10 +96,14 @@ impl ObjectStore {
         self.ringing.set(Some(at));
     }
 
-    /// Ends the delivery, and tells whether the alarm is still set: no commit has said what becomes of
-    /// it.
-    pub(crate) fn end_ringing(&self) -> bool {
-        self.ringing.take().is_some()
+    /// Whether the alarm that is being delivered is still set: no commit has said what becomes of it.
+    pub(crate) fn is_ringing(&self) -> bool {
+        self.ringing.get().is_some()
+    }
+
+    /// Ends the delivery.
+    pub(crate) fn end_ringing(&self) {
+        self.ringing.set(None);
     }
 
     /// What can be read at once: for the moment in which the program ends.
@@ -152,10 +164,8 @@ impl ObjectStore {
             let written = self.write_alone(batch).await;
             return written.map_err(|thrown| failed("commit", thrown));
         };
-        if rows.calls().has_written() {
-            let checked = rows.check_deferred();
-            checked.map_err(|error| Error::engine("commit", error))?;
-        }
+        let checked = rows.check_deferred();
+        checked.map_err(|error| Error::engine("commit", error))?;
         let written = async {
             let writes = self.plan(batch).await?;
             settled(start(&writes, &self.platform)).await?;

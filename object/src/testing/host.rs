@@ -12,6 +12,7 @@ use std::{
 use dokit_alarms::Interval;
 use dokit_client::{Access, CallReply, CallRequest, ErrorReply, ObjectId, TransportError};
 use dokit_storage::{Batch, Faults, Store, Timestamp};
+use futures_util::future::join_all;
 use tokio::sync::RwLock;
 
 use super::{
@@ -236,11 +237,14 @@ impl TestHost {
         let id = lock(&slot.id).clone();
         let chain = Chain::default().with(id);
         let mut answer = chain.scope(self.shared.run(slot, Call::Alarm)).await?;
-        for delivery in Delivery::take(&mut answer) {
-            let delivered = delivery.run(&self.shared.surroundings()).await;
+        let surroundings = self.shared.surroundings();
+        let deliveries = Delivery::take(&mut answer).into_iter();
+        join_all(deliveries.map(async |delivery| {
+            let delivered = delivery.run(&surroundings).await;
             // One that cannot be noted is made again, as after a crash.
             let _ = self.shared.run(slot, delivered).await;
-        }
+        }))
+        .await;
         Ok(())
     }
 

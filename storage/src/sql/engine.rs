@@ -55,6 +55,18 @@ pub trait SqlEngine: MaybeSend + MaybeSync {
     /// not known whether it did.
     fn transaction(&self, body: &mut dyn FnMut() -> bool) -> Result<(), SqlError>;
 
+    /// Refuses what a commit would: rows that a deferred foreign key asks for and that are not there.
+    ///
+    /// An engine that serves calls asks it when a call that wrote rows has ended well, so that a key without
+    /// a row is that call's failure, and not one of the disk.
+    ///
+    /// # Errors
+    ///
+    /// [`SqlError::Constraint`], or [`SqlError::Engine`] where it cannot be known.
+    fn check_deferred(&self) -> Result<(), SqlError> {
+        Ok(())
+    }
+
     /// How large the database is, in bytes.
     fn database_size(&self) -> Result<u64, SqlError>;
 }

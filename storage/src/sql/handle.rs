@@ -137,6 +137,15 @@ impl Sql {
         self.transaction(|sql| dump::load(sql, pieces))
     }
 
+    /// What a commit would refuse, for those who serve calls: see [`SqlEngine::check_deferred`].
+    ///
+    /// # Errors
+    ///
+    /// [`SqlError::Constraint`] where a deferred foreign key has no row.
+    pub fn check_deferred(&self) -> Result<(), SqlError> {
+        self.engine.check_deferred()
+    }
+
     /// How large the database is, in bytes.
     ///
     /// # Errors

@@ -165,6 +165,15 @@ impl SqlEngine for Sqlite {
         self.database().leave(keep)
     }
 
+    fn check_deferred(&self) -> Result<(), SqlError> {
+        let database = self.database();
+        database.usable("commit")?;
+        match database.wrote.get() {
+            true => database.check_deferred(),
+            false => Ok(()),
+        }
+    }
+
     fn database_size(&self) -> Result<u64, SqlError> {
         self.database().size()
     }

@@ -5,8 +5,9 @@
 
 mod bindings;
 mod conformance;
-// The client of the embedded engine's tests.
+mod driven;
 mod page;
+// The client of the embedded engine's tests.
 #[path = "../../../embedded/tests/peer/mod.rs"]
 mod peer;
 mod process;
@@ -14,4 +15,5 @@ mod script;
 mod sockets;
 mod store;
 mod toolkit;
+mod trouble;
 mod typescript;

@@ -5,9 +5,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use dokit_client::ObjectId;
-use dokit_conformance::{Engine, Peer, Rooms, SocketEngine, for_each_socket_case, sockets};
-use dokit_object::{Close, Message, Request, Response};
+use dokit_conformance::{Rooms, for_each_socket_case, sockets};
+use dokit_object::Message;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{
     Message as Raw,
@@ -17,7 +16,7 @@ use tokio_tungstenite::tungstenite::{
     },
 };
 
-use crate::{peer::Tcp, process::Workerd};
+use crate::{driven::Platform, peer::Tcp, process::Workerd};
 
 /// The cases that cannot be asked here, and why. All others are.
 const LEFT_OUT: &[(&str, &str)] = &[
@@ -26,34 +25,15 @@ const LEFT_OUT: &[(&str, &str)] = &[
         "workerd's HTTP server keeps that header to itself",
     ),
     (
-        "a_call_that_fails_sends_nothing_and_the_socket_stays_open",
-        "a panic ends the instance",
-    ),
-    (
-        "a_call_that_fails_changes_nothing_of_its_sockets",
-        "workerd's disk does not break",
-    ),
-    (
-        "nothing_is_sent_before_it_is_durable",
-        "workerd's disk does not break",
-    ),
-    (
-        "no_socket_is_accepted_before_it_is_durable",
-        "workerd's disk does not break",
-    ),
-    (
         "a_socket_whose_commit_failed_is_closed_and_the_others_stay",
-        "workerd's disk does not break; a commit that fails resets the object, and ends all its sockets",
-    ),
-    (
-        "an_alarm_sends_to_sockets",
-        "it moves the clock by a minute, to the millisecond; below it is asked with the time there is",
+        "the platform resets an object whose commit fails: all its sockets end, and it is told of none",
     ),
 ];
 
-struct Platform(Workerd);
+/// workerd, whose clock is the machine's.
+struct House(Workerd);
 
-impl Platform {
+impl House {
     fn start() -> Self {
         Self(Workerd::start("probe"))
     }
@@ -77,77 +57,6 @@ impl Platform {
     }
 }
 
-impl Engine for Platform {
-    async fn request(&self, request: Request) -> Response {
-        self.0.request(&request).map(Into::into)
-    }
-
-    async fn crash(&mut self) {
-        self.0.crash();
-    }
-
-    #[expect(
-        clippy::disallowed_methods,
-        reason = "workerd's clock is the machine's"
-    )]
-    async fn advance(&self, by: Duration) {
-        assert!(by <= Duration::from_secs(1), "{by:?} have to pass");
-        thread::sleep(by);
-    }
-
-    async fn sleep(&self) {
-        self.put_to_sleep();
-    }
-
-    async fn break_disk(&self) {
-        unreachable!("workerd's disk does not break");
-    }
-
-    async fn mend_disk(&self) {
-        unreachable!("workerd's disk does not break");
-    }
-
-    async fn settle(&self) {
-        unreachable!("only cases of time wait for alarms");
-    }
-}
-
-impl SocketEngine for Platform {
-    type Peer = Tcp;
-
-    async fn connect(&self, path: &str) -> Result<Tcp, Response> {
-        Tcp::connect(self.0.address(), path).map_err(|refused| *refused)
-    }
-
-    async fn break_disk_of(&self, _: &ObjectId) {
-        self.break_disk().await;
-    }
-
-    async fn mend_disk_of(&self, _: &ObjectId) {
-        self.mend_disk().await;
-    }
-}
-
-impl Peer for Tcp {
-    async fn send(&mut self, message: Message) {
-        Tcp::send(self, message);
-    }
-
-    async fn next(&mut self) -> Message {
-        Tcp::next(self)
-    }
-
-    async fn closed(&mut self) -> Close {
-        Tcp::closed(self)
-    }
-
-    async fn close(&mut self, code: u16, reason: &str) {
-        Tcp::close(self, code, reason);
-    }
-
-    async fn vanish(self) {}
-}
-
 macro_rules! tests {
     ($($case:ident,)*) => {
         const CASES: &[&str] = &[$(stringify!($case)),*];
@@ -156,7 +65,7 @@ macro_rules! tests {
             mod $case {
                 use super::*;
 
-                #[tokio::test]
+                #[tokio::test(flavor = "multi_thread")]
                 #[ignore = "needs workerd: run .ci/workerd"]
                 async fn awake() {
                     if !is_left_out(stringify!($case)) {
@@ -164,7 +73,7 @@ macro_rules! tests {
                     }
                 }
 
-                #[tokio::test]
+                #[tokio::test(flavor = "multi_thread")]
                 #[ignore = "needs workerd: run .ci/workerd"]
                 async fn put_to_sleep_between_any_two_calls() {
                     if !is_left_out(stringify!($case)) {
@@ -197,7 +106,7 @@ fn what_is_left_out_is_a_case() {
     reason = "workerd puts to sleep what has been idle for 10 s by the machine's clock"
 )]
 fn a_room_that_nobody_asks_anything_falls_asleep_and_its_sockets_stay_open() {
-    let room = Platform::start();
+    let room = House::start();
     let mut ann = room.connect("name=ann&tags=red");
     let woken = room.call("wakes", &json!([]));
     let begun = Instant::now();
@@ -218,7 +127,7 @@ fn a_room_that_nobody_asks_anything_falls_asleep_and_its_sockets_stay_open() {
 #[test]
 #[ignore = "needs workerd: run .ci/workerd"]
 fn an_alarm_wakes_the_object_and_finds_its_sockets() {
-    let room = Platform::start();
+    let room = House::start();
     let mut ann = room.connect("name=ann");
     room.call("say_at", &json!([2_000]));
     room.put_to_sleep();
@@ -228,7 +137,7 @@ fn an_alarm_wakes_the_object_and_finds_its_sockets() {
 #[test]
 #[ignore = "needs workerd: run .ci/workerd"]
 fn a_message_over_the_limit_closes_its_socket_and_no_other() {
-    let room = Platform::start();
+    let room = House::start();
     let mut ann = room.connect("name=ann");
     let mut bob = room.connect("name=bob");
     let longest = "x".repeat(1024 * 1024);
@@ -251,7 +160,7 @@ fn a_message_over_the_limit_closes_its_socket_and_no_other() {
 #[test]
 #[ignore = "needs workerd: run .ci/workerd"]
 fn a_peer_that_breaks_the_protocol_is_told_how() {
-    let room = Platform::start();
+    let room = House::start();
     let mut ann = room.connect("name=ann");
     let mut bob = room.connect("name=bob");
     // It begins nothing.
