@@ -2,7 +2,7 @@
 //! beside the same counter in JavaScript:
 //!
 //! ```text
-//! cargo run --release -p dokit-cloudflare --example first_request -- [rounds]
+//! cargo run -p dokit-cloudflare --example first_request -- [rounds]
 //! ```
 //!
 //! Each round makes a process of workerd for each program, one after the other, on the data that a process
