@@ -66,12 +66,13 @@ impl LogFile {
 
 /// Gives the length that the file has now.
 fn lengthened(path: &Path, left: Option<u64>) -> io::Result<u64> {
-    let length = path.metadata()?.len();
+    let mut file = OpenOptions::new().write(true).open(path)?;
+    // Not by its metadata: once they are asked for, Linux (since 6.13) writes new times of the file with each
+    // sync, which then takes twice as long.
+    let length = file.seek(SeekFrom::End(0))?;
     if left.is_none_or(|left| length <= left) || length < FIRST {
         return Ok(length);
     }
-    let mut file = OpenOptions::new().write(true).open(path)?;
-    file.seek(SeekFrom::Start(length))?;
     let more = length.min(MOST);
     let written = io::copy(&mut io::repeat(0).take(more), &mut file);
     if written.is_err() {
