@@ -47,11 +47,8 @@ pub fn gateway(
     };
     // An object's panic may end the gateway's program too: what the object is answered goes through.
     last_words::event(run, move |_| match passed_on.take() {
-        Some(answer) => answer,
-        None => match message::write_response(&error_response(&ErrorReply::object_reset())) {
-            Ok(response) => Promise::resolve(&JsValue::from(response)),
-            Err(thrown) => Promise::reject(&thrown),
-        },
+        Some(answer) => last_words::answer(&answer),
+        None => message::write_error(&ErrorReply::object_reset()),
     })
 }
 

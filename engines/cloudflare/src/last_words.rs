@@ -15,8 +15,8 @@ use std::{
 };
 
 use worker::{
-    js_sys::{self, Promise, Reflect},
-    wasm_bindgen::{JsValue, handler::set_on_abort},
+    js_sys::{self, Array, Function, Promise, Reflect},
+    wasm_bindgen::{JsCast, JsValue, handler::set_on_abort},
     wasm_bindgen_futures::spawn_local,
 };
 
@@ -59,16 +59,25 @@ impl Drop for AtTheEnd {
 
 /// Runs an event of the platform's, and gives the promise of its answer. When the program ends first,
 /// `end` answers, given why the event ended it, if it was this one.
+///
+/// It answers by a function, which is called within this event, also where another one ended the program: the
+/// platform lets no event use what another has made.
 pub(crate) fn event(
     run: impl Future<Output = Result<JsValue, JsValue>> + 'static,
-    end: impl FnOnce(Option<&str>) -> Promise + 'static,
+    end: impl FnOnce(Option<&str>) -> Result<Function, JsValue> + 'static,
 ) -> Promise {
-    let answer = Latch::new();
-    let (promise, last) = (answer.promise(), answer.clone());
+    let (answer, over) = (Latch::new(), Latch::new());
+    let promise = answered_at_the_end(&over.promise()).map_or_else(
+        |thrown| Promise::reject(&thrown),
+        |ended| Promise::race(&Array::of2(&answer.promise(), &ended)),
+    );
     let number = NEXT.get();
     let at_the_end = AtTheEnd::say(move |ended| {
         let why = (ended.event == number).then_some(&*ended.why);
-        last.resolve(&end(why));
+        match end(why) {
+            Ok(answer) => over.resolve(&answer),
+            Err(thrown) => over.reject(&thrown),
+        }
     });
     spawn_local(async move {
         let answered = numbered(number, run).await;
@@ -79,6 +88,42 @@ pub(crate) fn event(
         }
     });
     promise
+}
+
+/// What the function answers that `over` is resolved with.
+fn answered_at_the_end(over: &Promise) -> Result<JsValue, JsValue> {
+    let then: Function = Reflect::get(over, &"then".into())?.unchecked_into();
+    // In JavaScript, since nothing of ours runs then: `over.then((answer) => answer.call())`.
+    let call: Function = Reflect::get(&then, &"call".into())?.unchecked_into();
+    let call = bound(&call, &call, &Array::new())?;
+    Reflect::apply(&then, over, &Array::of1(&call))
+}
+
+/// A function of JavaScript's with what it is called with.
+pub(crate) fn bound(
+    function: &Function,
+    this: &JsValue,
+    arguments: &Array,
+) -> Result<Function, JsValue> {
+    let bind: Function = Reflect::get(function, &"bind".into())?.unchecked_into();
+    let all = Array::of1(this).concat(arguments);
+    Ok(Reflect::apply(&bind, function, &all)?.unchecked_into())
+}
+
+/// A function that answers this.
+pub(crate) fn answer(with: &JsValue) -> Result<Function, JsValue> {
+    promised("resolve", with)
+}
+
+/// A function that throws this.
+pub(crate) fn throw(what: &JsValue) -> Result<Function, JsValue> {
+    promised("reject", what)
+}
+
+fn promised(method: &str, with: &JsValue) -> Result<Function, JsValue> {
+    let class = Reflect::get(&js_sys::global(), &"Promise".into())?;
+    let method: Function = Reflect::get(&class, &method.into())?.unchecked_into();
+    bound(&method, &class, &Array::of1(with))
 }
 
 /// Runs it as the event of this number.

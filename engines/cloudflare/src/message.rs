@@ -7,13 +7,16 @@ use futures_util::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use worker::{
     ByteStream,
-    js_sys::{Array, Uint8Array},
+    js_sys::{self, Array, Function, JSON, Reflect, Uint8Array},
     wasm_bindgen::{JsCast, JsValue},
     web_sys,
     worker_sys::ext::ResponseInitExt,
 };
 
-use crate::platform::{PlatformError, settled};
+use crate::{
+    last_words,
+    platform::{PlatformError, settled},
+};
 
 /// The header that takes the chain of a call from one object to the next: ids, the last one first.
 pub(crate) const CHAIN: &str = "dokit-chain";
@@ -125,6 +128,16 @@ pub(crate) fn write_response(response: &Response) -> Result<web_sys::Response, J
     // Statuses that may not have a body may not have an empty one either.
     let body = (!response.body().is_empty()).then(|| Uint8Array::from(&**response.body()));
     web_sys::Response::new_with_opt_js_u8_array_and_init(body.as_ref(), &init)
+}
+
+/// A function of JavaScript's that makes the response to an error: for when the program ends.
+pub(crate) fn write_error(error: &ErrorReply) -> Result<Function, JsValue> {
+    let init = web_sys::ResponseInit::new();
+    init.set_status(error.status);
+    let class = Reflect::get(&js_sys::global(), &"Response".into())?;
+    let json: Function = Reflect::get(&class, &"json".into())?.unchecked_into();
+    let body = JSON::parse(&error.to_body())?;
+    last_words::bound(&json, &class, &Array::of2(&body, &init))
 }
 
 /// The answer that leads to a socket of the platform's, with the headers of `response`.

@@ -15,7 +15,7 @@ use futures_util::{FutureExt, future::join_all};
 use tokio::sync::{RwLock, RwLockReadGuard, Semaphore};
 use worker::{
     Env, console_error,
-    js_sys::{self, Array, Date, Object as JsObject, Promise, Reflect},
+    js_sys::{self, Array, Date, Function, Object as JsObject, Promise, Reflect},
     wasm_bindgen::{JsCast, JsValue},
     web_sys,
     worker_sys::DurableObjectState,
@@ -103,13 +103,7 @@ impl Exported {
                 None => message::write_response(&response).map(JsValue::from),
             }
         };
-        last_words::event(run, move |why| {
-            let error = lost.ended(why);
-            match message::write_response(&error_response(&error)) {
-                Ok(response) => Promise::resolve(&JsValue::from(response)),
-                Err(thrown) => Promise::reject(&thrown),
-            }
-        })
+        last_words::event(run, move |why| message::write_error(&lost.ended(why)))
     }
 
     /// The class's `webSocketMessage`.
@@ -147,7 +141,7 @@ impl Exported {
         };
         last_words::event(run, move |why| {
             lost.ended(why);
-            Promise::resolve(&JsValue::UNDEFINED)
+            last_words::answer(&JsValue::UNDEFINED)
         })
     }
 
@@ -447,17 +441,17 @@ impl Object {
     /// Counts an alarm whose handler ended the program as one that failed. The platform writes that when what
     /// the handler wrote is undone; nothing of ours runs then any more. One that another event ended is the
     /// platform's to try again: it lets nobody write to an object from another's event.
-    fn alarm_at_the_end(&self, why: Option<&str>) -> Promise {
+    fn alarm_at_the_end(&self, why: Option<&str>) -> Result<Function, JsValue> {
         let error = self.ended(why);
         let text = error.log.as_deref().unwrap_or(&error.message);
         let (now, stored) = (self.surroundings.clock.now(), self.store.at_once());
-        let again = || Promise::reject(&js_sys::Error::new(text));
+        let again = || last_words::throw(&js_sys::Error::new(text));
         if why.is_none() {
             return again();
         }
         if stored.ringing.is_none() {
             // What becomes of it is on disk.
-            return Promise::resolve(&JsValue::UNDEFINED);
+            return last_words::answer(&JsValue::UNDEFINED);
         }
         let writes = async {
             match fail_alarm(&stored, now, text).await? {
@@ -466,7 +460,7 @@ impl Object {
             }
         };
         match writes.now_or_never() {
-            Some(Ok(writes)) => self.store.leave(&writes),
+            Some(Ok(writes)) => last_words::answer(&self.store.leave(&writes)),
             _ => again(),
         }
     }

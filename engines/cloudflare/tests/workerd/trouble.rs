@@ -66,8 +66,11 @@ fn a_panic_ends_what_runs_in_other_objects_and_all_of_them_serve_on() {
             assert_eq!((status, &told["code"]), (500, &json!("internal")), "{told}");
             hangs.join().unwrap()
         });
-        // The platform has no answer of ours in another object's event.
-        assert_eq!(status, 500);
+        match namespace {
+            "probe" => assert_eq!(status, 503),
+            // The platform holds its transaction until it gives that up, and answers then.
+            _ => assert!(status >= 500, "{status}"),
+        }
         for (object, there) in [(a, json!(["early"])), (b, json!([]))] {
             assert_eq!(
                 call(&server, &format!("{object}/keys"), &json!([""])),
