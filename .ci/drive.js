@@ -113,6 +113,11 @@ function object(binding, Class) {
       const time = await this.storage.getAlarm();
       if (time === null) return false;
       if (time > FAR && time - FAR > now) return false;
+      if (time <= FAR && time > machine()) {
+        // It was set before the clock stood still, for a time that has not come.
+        await this.storage.setAlarm(time + FAR);
+        return false;
+      }
       if (time > FAR) {
         this.about.due = time - FAR;
         await this.storage.setAlarm(machine());
@@ -133,7 +138,9 @@ function object(binding, Class) {
       const { about } = object;
       about.failed = false;
       try {
-        await object.inner.alarm({ ...info, scheduledTime: about.due ?? info.scheduledTime });
+        // Where it was set before a crash, or before the clock stood still, that is the machine's time.
+        const scheduledTime = about.due ?? Math.min(info.scheduledTime, Date.now());
+        await object.inner.alarm({ ...info, scheduledTime });
       } catch (error) {
         about.failed = true;
         throw error;
