@@ -14,11 +14,11 @@ use std::{
 
 use dokit_client::ObjectId;
 use dokit_conformance::{
-    Engine, Peer, Plain, Probe, Room, Rooms, Rows, Session, SocketEngine, SqlProbe, engine,
+    Engine, Plain, Probe, Room, Rooms, Rows, Session, SocketEngine, SqlProbe, engine,
     for_each_engine_case, for_each_socket_case, for_each_sql_case, sockets, sql,
 };
 use dokit_embedded::Host;
-use dokit_object::{Close, Message, Request, Response, testing::ManualClock};
+use dokit_object::{Request, Response, testing::ManualClock};
 use futures_executor::block_on;
 use peer::Tcp;
 use tempfile::TempDir;
@@ -231,26 +231,6 @@ impl SocketEngine for Embedded {
     async fn mend_disk_of(&self, _: &ObjectId) {
         self.mend_disk().await;
     }
-}
-
-impl Peer for Tcp {
-    async fn send(&mut self, message: Message) {
-        Tcp::send(self, message);
-    }
-
-    async fn next(&mut self) -> Message {
-        Tcp::next(self)
-    }
-
-    async fn closed(&mut self) -> Close {
-        Tcp::closed(self)
-    }
-
-    async fn close(&mut self, code: u16, reason: &str) {
-        Tcp::close(self, code, reason);
-    }
-
-    async fn vanish(self) {}
 }
 
 macro_rules! tests {

@@ -4,8 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use dokit_client::ObjectId;
-use dokit_conformance::{Engine, Peer, SocketEngine};
-use dokit_object::{Close, Message, Request, Response};
+use dokit_conformance::{Engine, SocketEngine};
+use dokit_object::{Request, Response};
 
 use crate::{peer::Tcp, process::Workerd};
 
@@ -87,24 +87,4 @@ impl SocketEngine for Platform {
     async fn mend_disk_of(&self, _: &ObjectId) {
         self.mend_disk().await;
     }
-}
-
-impl Peer for Tcp {
-    async fn send(&mut self, message: Message) {
-        Tcp::send(self, message);
-    }
-
-    async fn next(&mut self) -> Message {
-        Tcp::next(self)
-    }
-
-    async fn closed(&mut self) -> Close {
-        Tcp::closed(self)
-    }
-
-    async fn close(&mut self, code: u16, reason: &str) {
-        Tcp::close(self, code, reason);
-    }
-
-    async fn vanish(self) {}
 }

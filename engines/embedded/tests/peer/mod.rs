@@ -6,6 +6,7 @@ use std::{
     time::Duration,
 };
 
+use dokit_conformance::Peer;
 use dokit_object::{Close, Message, Response};
 use tokio_tungstenite::tungstenite::{
     self, WebSocket,
@@ -117,4 +118,24 @@ fn to_frame(message: Message) -> tungstenite::Message {
         Message::Text(text) => text.into(),
         Message::Binary(bytes) => bytes.into(),
     }
+}
+
+impl Peer for Tcp {
+    async fn send(&mut self, message: Message) {
+        Tcp::send(self, message);
+    }
+
+    async fn next(&mut self) -> Message {
+        Tcp::next(self)
+    }
+
+    async fn closed(&mut self) -> Close {
+        Tcp::closed(self)
+    }
+
+    async fn close(&mut self, code: u16, reason: &str) {
+        Tcp::close(self, code, reason);
+    }
+
+    async fn vanish(self) {}
 }
