@@ -293,6 +293,9 @@ fn is_connected(name: &str) -> String {
     format!("document.querySelector('#status').textContent === 'in the room as {name}'")
 }
 
+const NOT_CONNECTED: &str =
+    "document.querySelector('#status').textContent === 'not connected, trying again'";
+
 #[test]
 #[ignore = "needs Chromium: .ci/browser installs it and runs this"]
 fn two_tabs_of_a_real_browser_see_each_others_messages() {
@@ -323,13 +326,20 @@ fn two_tabs_of_a_real_browser_see_each_others_messages() {
         assert_eq!(browser.evaluate(&ann, "document.title"), "lobby");
 
         // The host is killed and started again: the pages come back, and show nothing twice.
-        let server = server.restart("chat_room", data.path(), &arguments);
+        let address = server.address().to_owned();
+        server.kill();
+        for tab in [&ann, &bob] {
+            browser.wait_until(tab, NOT_CONNECTED);
+        }
+        let server = Server::start_at(&address, "chat_room", data.path(), &arguments);
         for (tab, name) in [(&ann, "ann"), (&bob, "bob")] {
             let both = "document.querySelector('#online').textContent === 'ann, bob'";
             browser.wait_until(tab, &format!("{} && {both}", is_connected(name)));
         }
         browser.type_line(&bob, "#text", "back again");
-        browser.wait_until(&ann, &shows("bob: back again"));
+        for tab in [&ann, &bob] {
+            browser.wait_until(tab, &shows("bob: back again"));
+        }
         let said = |lines: Vec<String>| -> Vec<String> {
             let said = lines.into_iter();
             said.filter(|line| line.starts_with("ann: ") || line.starts_with("bob: "))
@@ -352,9 +362,6 @@ fn two_tabs_of_a_real_browser_see_each_others_messages() {
         browser.wait_until(&eve, &shows("bob has left"));
         browser.wait_until(&ann, &shows("bob has left"));
         drop(server);
-        browser.wait_until(
-            &ann,
-            "document.querySelector('#status').textContent === 'not connected, trying again'",
-        );
+        browser.wait_until(&ann, NOT_CONNECTED);
     }
 }

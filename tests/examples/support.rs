@@ -33,7 +33,8 @@ impl Server {
         Self::start_at(&address, example, data, arguments)
     }
 
-    fn start_at(at: &str, example: &str, data: &Path, arguments: &[&str]) -> Self {
+    /// Starts it where another has listened.
+    pub(crate) fn start_at(at: &str, example: &str, data: &Path, arguments: &[&str]) -> Self {
         let mut command = match std::env::var_os("DOKIT_SERVE") {
             Some(program) => {
                 let mut command = Command::new(program);
