@@ -14,11 +14,11 @@ use dokit_storage::{
 use tokio::{runtime::Handle, sync::Semaphore};
 
 use crate::{
+    deadline::Deadline,
     error::DatabaseError,
     flight::Flight,
     metrics::Metrics,
     own::{Own, OwnStore, State},
-    resident::Deadline,
     store::SharedStore,
 };
 
