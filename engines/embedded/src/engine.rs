@@ -369,13 +369,15 @@ impl Engine {
         id: ObjectId,
     ) -> impl Future<Output = Result<ObjectStore, DatabaseError>> + use<> {
         let store = Arc::clone(&self.store);
-        let databases = object_type.sql().then(|| Arc::clone(&self.databases));
+        let databases = Arc::clone(&self.databases);
         async move {
             let namespace = object_type.namespace();
             let shared = SharedStore::open(store, namespace, id)?;
-            Ok(match databases {
-                None => ObjectStore::Shared(shared),
-                Some(databases) => ObjectStore::Own(databases.open(namespace, shared).await?),
+            Ok(if object_type.sql() {
+                ObjectStore::Own(databases.open(namespace, shared).await?)
+            } else {
+                databases.refuse_own(namespace, shared.id())?;
+                ObjectStore::Shared(shared)
             })
         }
     }

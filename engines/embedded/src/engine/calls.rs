@@ -13,9 +13,10 @@ use tracing::Span;
 use super::{Engine, random};
 use crate::{
     care::{Existing, Exported, Import, ImportError},
+    deadline::Deadline,
     load::{Place, overloaded},
     metrics::{self, Watch},
-    resident::{Deadline, Envelope, Message, Refused, Resident},
+    resident::{Envelope, Message, Refused, Resident},
     trace,
 };
 
