@@ -276,6 +276,17 @@ pub async fn what_is_wrong_with_a_statement_is_told_by_its_kind<E: Engine>(
         ),
         ("SELEKT 1", "Statement", "near \"SELEKT\": syntax error"),
         ("SELECT ?", "ParameterCount", "1"),
+        ("SELECT 1; SELECT ?", "ParameterCount", "1"),
+        (
+            "SELECT ?; SELECT 1",
+            "ParametersBeforeLast",
+            "only the last",
+        ),
+        (
+            "SELECT ?; SELECT ?",
+            "ParametersBeforeLast",
+            "only the last",
+        ),
         ("-- nothing", "NoStatement", ""),
         (
             "PRAGMA journal_mode = DELETE",

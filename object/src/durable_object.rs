@@ -40,7 +40,8 @@ pub trait DurableObject: Sized + MaybeSend + MaybeSync + 'static {
 
     /// Whether it has a SQL database of its own, behind [`Context::sql`]: off unless it is asked for, for
     /// it costs more than keys do. Data of an object does not move from one kind to the other, so decide
-    /// it before there is any. An engine that has no SQL refuses the type when it is registered.
+    /// it before there is any; where the two kinds are kept apart, an object that has data of the other is
+    /// refused. An engine that has no SQL refuses the type when it is registered.
     const SQL: bool = false;
 
     /// The methods it can be called by: the `..Server` type that `#[rpc]` made of its trait, or `()`.

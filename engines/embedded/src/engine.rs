@@ -1,5 +1,7 @@
-//! What all objects of a host share: their types, which of them are in memory, the database, and the one
-//! way that every call takes.
+//! What all objects of a host share: their types, which of them are in memory, and the database.
+
+mod calls;
+mod shutdown;
 
 use std::{
     collections::BTreeMap,
@@ -7,49 +9,39 @@ use std::{
     net::SocketAddr,
     path::{Path, PathBuf},
     sync::{
-        Arc, Mutex, OnceLock, PoisonError, Weak,
+        Arc, Mutex, OnceLock, Weak,
         atomic::{AtomicBool, Ordering},
     },
     time::Duration,
 };
 
-use dokit_client::{Access, CallReply, CallRequest, ErrorReply, ObjectId, TransportError, header};
-use dokit_object::{
-    Address, BoxFuture, Call, Chain, Clock, ObjectType, Request, Response, Router, SocketCall,
-    SocketEvent, SocketLimits, Surroundings, Switchboard, deadline, error_response, route,
-    to_call_reply,
-};
+use dokit_client::{ErrorReply, ObjectId};
+use dokit_object::{Clock, ObjectType, Router, SocketLimits, Surroundings, Switchboard};
 use dokit_storage::Limits;
-use tokio::{
-    runtime::Handle,
-    sync::{Semaphore, oneshot},
-    task::AbortHandle,
-};
-use tracing::Span;
+use tokio::{runtime::Handle, sync::Semaphore, task::AbortHandle};
+
+use calls::Inside;
 
 use crate::{
-    care::{Existing, Exported, Import, ImportError},
     checkpoint::Log,
     connection::Patience,
     database::{self, Database},
     doors::Doors,
     error::{DatabaseError, StartError},
-    load::{Load, Place, overloaded},
-    metrics::{self, Metrics, Text, Watch},
+    load::Load,
+    metrics::{Metrics, Text},
     object_store::ObjectStore,
     own::Databases,
-    resident::{Deadline, Envelope, Message, Refused, Resident},
+    resident::Message,
     residents::Residents,
     scheduler::{self, OnItsWay, Scheduler},
     serving::Serving,
     sockets::{self, Peers},
     store::{Shared, SharedStore},
-    trace,
     writer::{Writer, Writing},
 };
 
-/// How long a shutdown waits for databases to close, once nothing of them is on its way any more.
-const CLOSING: Duration = Duration::from_secs(10);
+pub(crate) use calls::Answer;
 
 /// What a builder has gathered.
 pub(crate) struct Settings {
@@ -359,11 +351,6 @@ impl Engine {
         self.settings.message_limit
     }
 
-    /// How long a call takes at most where nobody says.
-    pub(crate) fn patience(&self) -> Duration {
-        self.deadline(None)
-    }
-
     /// How long a peer is silent when it is asked whether it is there.
     pub(crate) fn ping_after(&self) -> Duration {
         self.settings.ping_after
@@ -381,178 +368,17 @@ impl Engine {
         id: ObjectId,
     ) -> impl Future<Output = Result<ObjectStore, DatabaseError>> + use<> {
         let store = Arc::clone(&self.store);
-        let databases = object_type.sql().then(|| Arc::clone(&self.databases));
+        let databases = Arc::clone(&self.databases);
         async move {
             let namespace = object_type.namespace();
             let shared = SharedStore::open(store, namespace, id)?;
-            Ok(match databases {
-                None => ObjectStore::Shared(shared),
-                Some(databases) => ObjectStore::Own(databases.open(namespace, shared).await?),
+            Ok(if object_type.sql() {
+                ObjectStore::Own(databases.open(namespace, shared).await?)
+            } else {
+                databases.refuse_own(namespace, shared.id())?;
+                ObjectStore::Shared(shared)
             })
         }
-    }
-
-    /// Answers a request of the gateway.
-    pub(crate) async fn request(&self, request: Request, place: Place) -> Response {
-        let answer = match self.accept(request, place) {
-            Ok(answer) => answer.await,
-            Err(refused) => {
-                self.refused(&refused);
-                Err(refused)
-            }
-        };
-        answer.unwrap_or_else(|error| error_response(&error))
-    }
-
-    fn accept(&self, request: Request, place: Place) -> Result<Answer, ErrorReply> {
-        let router = &*self.surroundings.router;
-        let address = Address::parse(request.uri().path(), self.types.values(), router)?;
-        let object_type = self.types[address.namespace];
-        let deadline = self.deadline(deadline(&request)?);
-        let trace = request.headers().get(header::TRACEPARENT).cloned();
-        let call = route(&object_type, &address.path, request)?;
-        let chain = Chain::default();
-        let answer = self.submit(object_type, &address.id, call, deadline, chain, place)?;
-        let trace = trace.as_ref().and_then(|value| value.to_str().ok());
-        trace::belongs_to(&answer.span, trace);
-        Ok(answer)
-    }
-
-    /// Accepts a call of a method that comes from inside the process.
-    fn rpc(
-        &self,
-        namespace: &'static str,
-        id: &ObjectId,
-        request: CallRequest,
-        chain: Chain,
-    ) -> Result<Answer, ErrorReply> {
-        let mut place = self.load().enter()?;
-        place.bring(request.arguments.len())?;
-        let object_type = self.known_type(namespace)?;
-        let deadline = self.deadline(request.deadline);
-        let trace = request.traceparent.clone();
-        let call = object_type.call(request)?;
-        let answer = self.submit(object_type, id, call, deadline, chain, place)?;
-        trace::belongs_to(&answer.span, trace.as_deref());
-        Ok(answer)
-    }
-
-    fn known_type(&self, namespace: &str) -> Result<ObjectType, ErrorReply> {
-        self.object_type(namespace).ok_or_else(|| {
-            let known: Vec<&str> = self.types.keys().copied().collect();
-            ErrorReply::namespace_not_found(namespace, &known)
-        })
-    }
-
-    /// Accepts an event of a socket.
-    pub(crate) fn socket_event(
-        &self,
-        namespace: &'static str,
-        id: &ObjectId,
-        call: SocketCall,
-    ) -> Result<Answer, ErrorReply> {
-        let mut place = self.load().enter()?;
-        if let SocketEvent::Message(message) = &call.event {
-            place.bring(message.as_bytes().len())?;
-        }
-        let object_type = self.known_type(namespace)?;
-        let deadline = self.patience();
-        let call = Call::Socket(call);
-        self.submit(object_type, id, call, deadline, Chain::default(), place)
-    }
-
-    fn deadline(&self, asked: Option<Duration>) -> Duration {
-        let asked = asked.unwrap_or(self.settings.deadline);
-        asked.min(self.settings.longest_deadline)
-    }
-
-    /// Puts a call into the queue of its object: the way every call takes, wherever it comes from. The
-    /// answer does not keep the engine alive.
-    pub(crate) fn submit(
-        &self,
-        object_type: ObjectType,
-        id: &ObjectId,
-        call: Call,
-        deadline: Duration,
-        chain: Chain,
-        place: Place,
-    ) -> Result<Answer, ErrorReply> {
-        if chain.contains(id) {
-            return Err(ErrorReply::reentrant_call());
-        }
-        let too_much = self.store.writer.bytes() > self.settings.waiting_bytes;
-        if too_much && call.access() == Access::Exclusive {
-            let what = "too many bytes are on their way to the disk";
-            return Err(overloaded(what));
-        }
-        let (reply, answer) = oneshot::channel();
-        let (namespace, method) = (object_type.namespace(), metrics::method_of(&call));
-        let span = trace::call(namespace, method, id);
-        let deadline = Deadline::after(deadline);
-        let message = Message::Call(Box::new(Envelope {
-            id: id.clone(),
-            call,
-            deadline,
-            chain,
-            reply,
-            span: span.clone(),
-            place,
-        }));
-        self.tell(object_type, id, message)?;
-        Ok(Answer {
-            deadline,
-            answer,
-            span,
-            watch: self.metrics.watch(namespace, method),
-        })
-    }
-
-    /// Puts a message into the queue of its object.
-    fn tell(
-        &self,
-        object_type: ObjectType,
-        id: &ObjectId,
-        mut message: Message,
-    ) -> Result<(), ErrorReply> {
-        loop {
-            let make = || Resident::new(self.own(), object_type, id.clone());
-            let resident = self
-                .residents(object_type)
-                .place((object_type.namespace(), *id.as_bytes()), make);
-            let resident = resident.ok_or_else(ErrorReply::shutting_down)?;
-            match resident.tell(message, &self.runtime) {
-                Ok(before) => {
-                    self.metrics.queued(before);
-                    return Ok(());
-                }
-                Err(Refused::Full) => return Err(ErrorReply::overloaded()),
-                // It has just left: then there is another place.
-                Err(Refused::Closed(returned)) => message = returned,
-            }
-        }
-    }
-
-    /// Stores what was exported, between two calls of the object. False where it has something stored
-    /// that is not to be replaced.
-    pub(crate) async fn import(
-        &self,
-        namespace: &'static str,
-        id: &ObjectId,
-        exported: Exported,
-        existing: Existing,
-    ) -> Result<bool, ImportError> {
-        let object_type = self.known_type(namespace)?;
-        let (done, imported) = oneshot::channel();
-        let import = Import {
-            exported,
-            existing,
-            deadline: Deadline::after(self.settings.longest_deadline),
-            done,
-        };
-        self.tell(object_type, id, Message::Import(Box::new(import)))?;
-        let imported = imported.await;
-        // Given up, by a shutdown that took too long.
-        imported.unwrap_or_else(|_| Err(ErrorReply::object_reset().into()))
     }
 
     pub(crate) async fn alarms_settled(&self) {
@@ -565,80 +391,6 @@ impl Engine {
             let _ = resident.tell(Message::Sleep, &self.runtime);
         }
     }
-
-    pub(crate) async fn shutdown(&self, grace: Duration) {
-        self.begins_to_stop();
-        // A second one waits for the first.
-        let _only = self.shutdown.lock().await;
-        self.stop_tasks();
-        let residents = self.close_residents();
-        let finish = async {
-            for resident in &residents {
-                resident.finished().await;
-            }
-        };
-        if tokio::time::timeout(grace, finish).await.is_err() {
-            tracing::warn!("calls still ran after {grace:?} and were given up");
-            residents.iter().for_each(|resident| resident.abort());
-        }
-        self.clear_residents();
-        self.peers.say_goodbye(&self.switchboard).await;
-        if tokio::time::timeout(CLOSING, self.databases.closed())
-            .await
-            .is_err()
-        {
-            tracing::warn!("databases of objects were still open after {CLOSING:?}");
-        }
-        if let Some(own) = self.own.upgrade() {
-            let _ = tokio::task::spawn_blocking(move || own.close()).await;
-        }
-    }
-
-    fn close_residents(&self) -> Vec<Arc<Resident>> {
-        self.residents
-            .iter()
-            .flat_map(|those| those.close())
-            .collect()
-    }
-
-    fn clear_residents(&self) {
-        self.residents.iter().for_each(|those| those.clear());
-    }
-
-    fn stop_tasks(&self) {
-        self.tasks
-            .get()
-            .into_iter()
-            .flatten()
-            .for_each(AbortHandle::abort);
-        self.scheduler.stop();
-    }
-
-    /// Has the writer finish what it was sent, waits for it, and lets go of the data folder.
-    fn close(&self) {
-        let writing = self.writing.lock();
-        let writing = writing.unwrap_or_else(PoisonError::into_inner).take();
-        if let Some(writing) = writing {
-            self.store.writer.stop();
-            writing.join();
-        }
-        self.store.database.unlock();
-        if let Some((_, task)) = self.admin.get() {
-            task.abort();
-        }
-    }
-}
-
-impl Drop for Engine {
-    fn drop(&mut self) {
-        self.stop_tasks();
-        self.switchboard.forget_all();
-        for resident in self.close_residents() {
-            resident.abort();
-        }
-        self.clear_residents();
-        self.close();
-    }
 }
 
 impl fmt::Debug for Engine {
@@ -646,78 +398,6 @@ impl fmt::Debug for Engine {
         f.debug_struct("Host")
             .field("types", &self.types.keys())
             .finish_non_exhaustive()
-    }
-}
-
-/// An answer that is on its way.
-#[derive(Debug)]
-pub(crate) struct Answer {
-    deadline: Deadline,
-    answer: oneshot::Receiver<Result<Response, ErrorReply>>,
-    span: Span,
-    watch: Option<Watch>,
-}
-
-impl IntoFuture for Answer {
-    type Output = Result<Response, ErrorReply>;
-    type IntoFuture = BoxFuture<'static, Self::Output>;
-
-    fn into_future(self) -> Self::IntoFuture {
-        Box::pin(async move {
-            let answer = match self.deadline.run(self.answer).await {
-                None => Err(ErrorReply::deadline_exceeded()),
-                // The object's task was given up.
-                Some(Err(_)) => Err(ErrorReply::object_reset()),
-                Some(Ok(answer)) => answer,
-            };
-            let error = answer.as_ref().err();
-            self.span
-                .record("code", error.map_or("ok", |error| &error.code));
-            if let Some(watch) = self.watch {
-                watch.ended(error);
-            }
-            answer
-        })
-    }
-}
-
-/// The way from inside the process to its objects.
-struct Inside {
-    engine: Weak<Engine>,
-}
-
-impl fmt::Debug for Inside {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Inside").finish_non_exhaustive()
-    }
-}
-
-impl Router for Inside {
-    fn call(
-        &self,
-        namespace: &'static str,
-        id: &ObjectId,
-        request: &CallRequest,
-    ) -> BoxFuture<'static, Result<CallReply, TransportError>> {
-        let accepted = match self.engine.upgrade() {
-            Some(engine) => {
-                let accepted = engine.rpc(namespace, id, request.clone(), Chain::current());
-                accepted.inspect_err(|refused| engine.refused(refused))
-            }
-            None => Err(ErrorReply::shutting_down()),
-        };
-        Box::pin(async {
-            let answer = match accepted {
-                Ok(answer) => answer.await,
-                Err(refused) => Err(refused),
-            };
-            let response = answer.unwrap_or_else(|error| error_response(&error));
-            Ok(to_call_reply(response))
-        })
-    }
-
-    fn unique_id(&self, namespace: &'static str) -> ObjectId {
-        ObjectId::unique(namespace, random())
     }
 }
 
@@ -729,181 +409,4 @@ fn random<const N: usize>() -> [u8; N] {
 }
 
 #[cfg(test)]
-mod tests {
-    use dokit_client::rpc;
-    use dokit_object::{Context, DurableObject, Namespace, Result, durable_object};
-    use futures_util::FutureExt;
-    use tempfile::tempdir;
-    use tokio::{sync::Semaphore, task::yield_now};
-
-    use super::*;
-    use crate::{Builder, Host};
-
-    #[rpc]
-    trait EchoApi {
-        async fn echo(&mut self, text: String) -> Result<String>;
-        /// The object's name.
-        async fn name(&self) -> Result<Option<String>>;
-        /// Answers once it was let go.
-        async fn wait(&self) -> Result<()>;
-    }
-
-    struct Echo(Context);
-
-    static GATE: Semaphore = Semaphore::const_new(0);
-
-    #[durable_object]
-    impl DurableObject for Echo {
-        type Api = EchoApiServer;
-
-        async fn new(ctx: Context) -> Result<Self> {
-            Ok(Self(ctx))
-        }
-    }
-
-    impl EchoApi for Echo {
-        async fn echo(&mut self, text: String) -> Result<String> {
-            Ok(text)
-        }
-
-        async fn name(&self) -> Result<Option<String>> {
-            Ok(self.0.name().map(str::to_owned))
-        }
-
-        async fn wait(&self) -> Result<()> {
-            GATE.acquire().await.unwrap().forget();
-            Ok(())
-        }
-    }
-
-    fn start(build: impl FnOnce(Builder) -> Builder) -> (tempfile::TempDir, Host) {
-        let data = tempdir().unwrap();
-        let host = Host::builder().data(data.path()).object::<Echo>();
-        let host = build(host).start().unwrap();
-        (data, host)
-    }
-
-    fn namespace(host: &Host) -> Namespace {
-        host.namespace::<Echo>()
-    }
-
-    async fn call_fifty(host: &Host) {
-        for number in 0..50 {
-            let name = number.to_string();
-            let echo = EchoApiClient::new(namespace(host).get_by_name(&name));
-            assert_eq!(echo.echo(name.clone()).await.unwrap(), name);
-        }
-    }
-
-    fn in_memory(host: &Host) -> usize {
-        host.engine().residents[0].len()
-    }
-
-    fn tasks() -> usize {
-        Handle::current().metrics().num_alive_tasks()
-    }
-
-    #[tokio::test]
-    async fn an_object_that_is_asleep_has_no_task_no_queue_and_no_place_in_memory() {
-        let (_data, host) = start(|host| host.sleep_after(Duration::ZERO));
-        let before = tasks();
-        call_fifty(&host).await;
-        while in_memory(&host) > 0 || tasks() > before {
-            yield_now().await;
-        }
-    }
-
-    #[tokio::test]
-    async fn an_object_that_is_awake_and_idle_has_no_task() {
-        let (_data, host) = start(|host| host.sleep_after(Duration::from_secs(3600)));
-        let before = tasks();
-        call_fifty(&host).await;
-        while tasks() > before {
-            yield_now().await;
-        }
-        assert_eq!(in_memory(&host), 50);
-    }
-
-    #[tokio::test]
-    async fn objects_that_are_told_to_sleep_leave_memory_too() {
-        let (_data, host) = start(|host| host.sleep_after(Duration::from_secs(3600)));
-        call_fifty(&host).await;
-        assert_eq!(in_memory(&host), 50);
-        host.sleep().await;
-        while in_memory(&host) > 0 {
-            yield_now().await;
-        }
-    }
-
-    #[tokio::test(start_paused = true)]
-    async fn an_object_that_is_used_stays_and_one_that_is_not_leaves() {
-        let (_data, host) = start(|host| host.sleep_after(Duration::from_secs(10)));
-        call_fifty(&host).await;
-        let used = EchoApiClient::new(namespace(&host).get_by_name("7"));
-        for _ in 0..20 {
-            tokio::time::advance(Duration::from_secs(3)).await;
-            used.name().await.unwrap();
-        }
-        while in_memory(&host) > 1 {
-            yield_now().await;
-        }
-        tokio::time::advance(Duration::from_secs(20)).await;
-        while in_memory(&host) > 0 {
-            yield_now().await;
-        }
-    }
-
-    #[tokio::test]
-    async fn of_more_objects_than_may_be_awake_those_leave_that_were_idle_longest() {
-        let (_data, host) = start(|host| {
-            let host = host.sleep_after(Duration::from_secs(3600));
-            host.awake_limit(10)
-        });
-        call_fifty(&host).await;
-        while in_memory(&host) > 10 {
-            yield_now().await;
-        }
-        let left = host.engine().residents[0].all();
-        let mut left: Vec<_> = left.iter().map(|one| one.key()).collect();
-        let last = (40..50).map(|number| namespace(&host).id_from_name(&number.to_string()));
-        let mut last: Vec<_> = last.map(|id| *id.as_bytes()).collect();
-        left.sort_unstable();
-        last.sort_unstable();
-        assert_eq!(left, last);
-    }
-
-    #[tokio::test]
-    async fn an_object_that_has_something_to_do_stays_however_many_are_awake() {
-        let (_data, host) = start(|host| host.awake_limit(0));
-        let busy = EchoApiClient::new(namespace(&host).get_by_name("busy"));
-        let mut waits = std::pin::pin!(busy.wait());
-        assert!(waits.as_mut().now_or_never().is_none());
-        call_fifty(&host).await;
-        while in_memory(&host) > 1 {
-            yield_now().await;
-        }
-        GATE.add_permits(1);
-        waits.await.unwrap();
-        while in_memory(&host) > 0 {
-            yield_now().await;
-        }
-    }
-
-    #[tokio::test]
-    async fn a_reading_call_beside_one_that_came_by_id_sees_the_name() {
-        let (_data, host) = start(|host| host);
-        let named = namespace(&host).get_by_name("named");
-        let by_id = namespace(&host).id_from_string(&named.id().to_string());
-        let by_id = EchoApiClient::new(namespace(&host).get(&by_id.unwrap()));
-        let mut waits = std::pin::pin!(by_id.wait());
-        assert!(waits.as_mut().now_or_never().is_none());
-        assert_eq!(by_id.name().await.unwrap(), None);
-        let by_name = EchoApiClient::new(named);
-        let mut name = std::pin::pin!(by_name.name());
-        assert!(name.as_mut().now_or_never().is_none());
-        yield_now().await;
-        GATE.add_permits(1);
-        assert_eq!(name.await.unwrap().as_deref(), Some("named"));
-        waits.await.unwrap();
-    }
-}
+mod tests;

@@ -7,6 +7,7 @@ mod checkpoint;
 mod clock;
 mod connection;
 mod database;
+mod deadline;
 mod doors;
 mod engine;
 mod error;

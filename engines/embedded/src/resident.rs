@@ -3,39 +3,31 @@
 //! While nothing is to be done there is no task, no timer and no channel: only these few fields. A message
 //! that finds nobody working starts a task, which works the queue off and ends.
 
+mod memory;
+mod running;
+
 use std::{
-    any::Any,
     collections::VecDeque,
-    future::{Future, poll_fn},
-    panic::{AssertUnwindSafe, catch_unwind},
-    pin::pin,
+    future::poll_fn,
+    panic::AssertUnwindSafe,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     task::{Poll, Waker},
-    time::Duration,
 };
 
-use dokit_client::{Access, ErrorReply, ObjectId};
-use dokit_object::{
-    Activation, Call, Chain, Context, ObjectType, Response, SocketActions, fail_alarm,
-};
-use futures_util::{FutureExt, StreamExt, stream::FuturesUnordered};
+use dokit_client::{ErrorReply, ObjectId};
+use dokit_object::{Call, Chain, ObjectType, Response};
+use futures_util::FutureExt;
 use tokio::{
     runtime::Handle,
     sync::oneshot,
     task::{AbortHandle, coop::consume_budget},
-    task_local,
-    time::{Instant, timeout_at},
+    time::Instant,
 };
-use tracing::{Instrument, Span};
+use tracing::Span;
 
-use crate::{
-    care::Import,
-    engine::Engine,
-    flight::{Release, commit_failed},
-    load::Place,
-    object_store::ObjectStore,
-    own::kind,
-};
+use memory::Memory;
+
+use crate::{care::Import, deadline::Deadline, engine::Engine, load::Place};
 
 /// How many calls wait for one object at most. One more is answered `overloaded`.
 const QUEUE: usize = 1024;
@@ -74,39 +66,6 @@ pub(crate) type Answer = Result<Response, ErrorReply>;
 /// The way of the answer.
 pub(crate) type Reply = oneshot::Sender<Answer>;
 
-task_local! {
-    /// For what cannot wait, and so cannot be stopped from outside: a statement that runs too long.
-    static DEADLINE: Deadline;
-}
-
-/// The moment after which a call is given up, by the machine's own time, which nobody sets back.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct Deadline(Instant);
-
-impl Deadline {
-    pub(crate) fn after(duration: Duration) -> Self {
-        let now = Instant::now();
-        let longest = Duration::from_secs(365 * 24 * 60 * 60);
-        Self(now + duration.min(longest))
-    }
-
-    /// Runs until then: none where the work took longer.
-    pub(crate) async fn run<R>(self, work: impl Future<Output = R>) -> Option<R> {
-        DEADLINE.scope(self, timeout_at(self.0, work)).await.ok()
-    }
-
-    /// Whether what runs on this thread just now is late.
-    pub(crate) fn of_this_call_has_passed() -> bool {
-        DEADLINE
-            .try_with(|deadline| deadline.has_passed())
-            .unwrap_or(false)
-    }
-
-    fn has_passed(self) -> bool {
-        self.0 <= Instant::now()
-    }
-}
-
 /// An object's place in memory.
 #[derive(Debug)]
 pub(crate) struct Resident {
@@ -141,16 +100,6 @@ pub(crate) enum Refused {
     Full,
     /// Here is nobody any more; there may be another resident of the object.
     Closed(Message),
-}
-
-/// What is in memory of an object.
-#[derive(Debug)]
-struct Memory {
-    id: ObjectId,
-    activation: Option<Activation>,
-    /// It outlives an activation, so that the next one sees what is on its way, and goes when a commit
-    /// has failed.
-    store: Option<ObjectStore>,
 }
 
 impl Resident {
@@ -358,224 +307,6 @@ impl Resident {
         message
     }
 
-    /// Does what a call wants done. Gives back what came beside it and has to come after it.
-    async fn call(&self, memory: &mut Memory, envelope: Envelope) -> Option<Message> {
-        let deadline = envelope.deadline;
-        let woken = if deadline.has_passed() {
-            None
-        } else {
-            let ready = async {
-                if memory.knows_less_than(&envelope) {
-                    memory.learn_name(&envelope.id).await;
-                }
-                if let Some(store) = &memory.store {
-                    store.ready_for(&envelope.call).await;
-                }
-                self.wake(memory).await
-            };
-            deadline.run(ready).await
-        };
-        match (woken, envelope.call.access()) {
-            (None, _) => {
-                let late = ErrorReply::deadline_exceeded();
-                let _ = envelope.reply.send(Err(late));
-                None
-            }
-            (Some(Err(error)), _) => {
-                self.answer(memory, envelope.reply, Err(error));
-                None
-            }
-            (Some(Ok(())), Access::Exclusive) => {
-                self.exclusive(memory, envelope).await;
-                None
-            }
-            (Some(Ok(())), Access::Shared) => self.shared(memory, envelope).await,
-        }
-    }
-
-    /// Wakes the object, unless it is awake.
-    async fn wake(&self, memory: &mut Memory) -> Result<(), ErrorReply> {
-        if memory.activation.is_some() && !memory.has_failed() {
-            return Ok(());
-        }
-        if let Some(store) = &memory.store {
-            store.ready_to_wake().await;
-        }
-        let store = self.open(memory).await?;
-        let engine = self.engine.upgrade();
-        let engine = engine.ok_or_else(ErrorReply::shutting_down)?;
-        let ctx = Context::new(
-            memory.id.clone(),
-            store.clone(),
-            self.object_type.handlers().alarm,
-            engine.surroundings(),
-        );
-        let ctx = engine.switchboard().connect(ctx, &self.object_type);
-        drop(engine);
-        let open = store.begin().map_err(|error| commit_failed(&error))?;
-        let (activation, writes) = self.object_type.wake(ctx).await?;
-        open.keep(writes).map_err(|error| commit_failed(&error))?;
-        memory.activation = Some(activation);
-        Ok(())
-    }
-
-    /// The object's store, opened unless it is open. Where a commit has failed, what is in memory goes,
-    /// and what is durable counts.
-    async fn open(&self, memory: &mut Memory) -> Result<ObjectStore, ErrorReply> {
-        match &memory.store {
-            Some(store) if !memory.has_failed() => return Ok(store.clone()),
-            Some(_) => memory.clear(),
-            None => {}
-        }
-        let engine = self.engine.upgrade();
-        let engine = engine.ok_or_else(ErrorReply::shutting_down)?;
-        let opening = engine.open_store(self.object_type, memory.id.clone());
-        drop(engine);
-        let store = opening.await;
-        let store = store.map_err(|error| ErrorReply::internal(&error))?;
-        memory.id = store.id().clone();
-        memory.store = Some(store.clone());
-        Ok(store)
-    }
-
-    /// Runs a call alone and sends what it wrote on its way. The answer leaves when that is durable,
-    /// and all before it.
-    async fn exclusive(&self, memory: &mut Memory, envelope: Envelope) {
-        let (Some(activation), Some(store)) = (&mut memory.activation, &memory.store) else {
-            return;
-        };
-        let Envelope {
-            call,
-            deadline,
-            chain,
-            reply,
-            span,
-            // Held until the call is done.
-            place: _place,
-            ..
-        } = envelope;
-        let is_alarm = matches!(call, Call::Alarm);
-        let kind = kind(&call);
-        let open = match store.begin() {
-            Ok(open) => open,
-            Err(error) => {
-                let failed = commit_failed(&error);
-                return self.answer(memory, reply, Err(failed));
-            }
-        };
-        let mut waited = false;
-        let run = notice_waiting(activation.exclusive(call), &mut waited);
-        let run = chain.with(memory.id.clone()).scope(run);
-        let run = run.instrument(span);
-        let outcome = deadline.run(run).await;
-        store.pace(kind, waited);
-        let Some(outcome) = outcome else {
-            // Dropped half way: nothing of it remains, in memory neither, but what it committed.
-            drop(open);
-            if is_alarm {
-                self.give_up_alarm(store).await;
-            }
-            memory.reset();
-            return self.answer(memory, reply, Err(ErrorReply::deadline_exceeded()));
-        };
-        let open = if outcome.reset { open.anew() } else { Ok(open) };
-        let kept = open.and_then(|open| open.keep(outcome.writes));
-        let (answer, sockets, reset) = match kept {
-            Ok(_) => (outcome.reply, outcome.sockets, outcome.reset),
-            Err(error) => (Err(commit_failed(&error)), SocketActions::default(), true),
-        };
-        if reset {
-            memory.reset();
-        }
-        self.release(memory, reply, answer, sockets);
-    }
-
-    /// Counts an alarm whose handler took too long as one that failed.
-    async fn give_up_alarm(&self, store: &ObjectStore) {
-        let Some(engine) = self.engine.upgrade() else {
-            return;
-        };
-        let now = engine.clock().now();
-        drop(engine);
-        // Where this cannot be written either, the alarm is still there.
-        store.ready_for(&Call::Alarm).await;
-        let Ok(open) = store.begin() else {
-            return;
-        };
-        let failed = fail_alarm(store, now, "the alarm's handler took too long").await;
-        if let Ok(Some(writes)) = failed {
-            let _ = open.keep(writes);
-        }
-    }
-
-    /// Runs a call that only reads, and others of the kind beside it as they come. Gives back what
-    /// else came and ended this.
-    async fn shared(&self, memory: &mut Memory, first: Envelope) -> Option<Message> {
-        let activation = memory.activation.as_ref()?;
-        let store = memory.store.as_ref()?;
-        let id = &memory.id;
-        let read = |envelope: Envelope| async move {
-            let Envelope {
-                call,
-                deadline,
-                chain,
-                reply,
-                span,
-                place: _place,
-                ..
-            } = envelope;
-            let run = chain.with(id.clone()).scope(activation.shared(call));
-            let run = run.instrument(span);
-            let outcome = deadline.run(run).await;
-            let (answer, reset) = match outcome {
-                Some(outcome) => (outcome.reply, outcome.reset),
-                None => (Err(ErrorReply::deadline_exceeded()), false),
-            };
-            (reply, answer, reset)
-        };
-        // One that comes after a failure is not to see what has failed, and one that knows the name has
-        // the object wake first.
-        let joins = |envelope: &Envelope| {
-            envelope.call.access() == Access::Shared
-                && !envelope.deadline.has_passed()
-                && !memory.knows_less_than(envelope)
-                && !store.flight().has_failed()
-        };
-        let mut running = FuturesUnordered::new();
-        running.push(read(first));
-        let mut next = None;
-        let mut reset = false;
-        while !running.is_empty() {
-            let full = next.is_some() || reset || running.len() >= QUEUE;
-            if full || self.queue().messages.is_empty() {
-                // What came before these does not wait for them.
-                store.rest();
-            }
-            tokio::select! {
-                biased;
-                Some((reply, answer, dirty)) = running.next() => {
-                    reset |= dirty;
-                    self.answer(memory, reply, answer);
-                }
-                // Answers that wait for the disk are bounded, too.
-                () = store.room(), if !store.has_room() => {}
-                message = self.arrival(), if !full && store.has_room() => {
-                    match message {
-                        Message::Call(envelope) if joins(&envelope) => {
-                            running.push(read(*envelope));
-                        }
-                        other => next = Some(other),
-                    }
-                }
-            }
-        }
-        drop(running);
-        if reset {
-            memory.reset();
-        }
-        next
-    }
-
     /// The next message, when it comes. It is for the one worker.
     async fn arrival(&self) -> Message {
         poll_fn(|context| {
@@ -591,40 +322,6 @@ impl Resident {
         .await
     }
 
-    /// Answers, once all that the call may have seen is durable.
-    fn answer(&self, memory: &Memory, reply: Reply, answer: Answer) {
-        self.release(memory, reply, answer, SocketActions::default());
-    }
-
-    /// Does what a call does to sockets and answers it, once all that it wrote or may have seen is
-    /// durable.
-    fn release(&self, memory: &Memory, reply: Reply, answer: Answer, sockets: SocketActions) {
-        if let Err(ErrorReply { log: Some(log), .. }) = &answer {
-            let (namespace, id) = (self.namespace(), &memory.id);
-            tracing::error!(namespace, %id, name = id.name(), "{log}");
-        }
-        match &memory.store {
-            Some(store) => store.flight().release(Release {
-                sockets,
-                reply,
-                answer,
-            }),
-            // It could not even be opened.
-            None => drop(reply.send(answer)),
-        }
-    }
-
-    /// Leaves memory, of which nothing may be on its way to the disk. Not so when a call has come
-    /// meanwhile: then the object stays.
-    fn leave(&self, memory: &mut Memory) -> bool {
-        // The object is gone before its place is: when another is made, there is none beside it.
-        memory.clear();
-        match self.engine.upgrade() {
-            Some(engine) => engine.residents(self.object_type).forget(self),
-            None => true,
-        }
-    }
-
     fn queue(&self) -> MutexGuard<'_, Queue> {
         // No code of a user runs under this lock, so a poisoned one still holds whole data.
         self.queue.lock().unwrap_or_else(PoisonError::into_inner)
@@ -636,63 +333,4 @@ impl Queue {
         let idle = self.worker.is_none() && self.messages.is_empty() && !self.closed;
         idle.then_some(self.idle_at)
     }
-}
-
-impl Memory {
-    fn knows_less_than(&self, envelope: &Envelope) -> bool {
-        self.id.name().is_none() && envelope.id.name().is_some()
-    }
-
-    /// Makes an object that was reached by its id until now wake anew, so that it learns its name. Nothing
-    /// that knows the object without it is on its way then.
-    async fn learn_name(&mut self, id: &ObjectId) {
-        if let Some(store) = &self.store {
-            store.settle().await;
-        }
-        self.clear();
-        self.id = id.clone();
-    }
-
-    fn has_failed(&self) -> bool {
-        let store = self.store.as_ref();
-        store.is_some_and(|store| store.flight().has_failed())
-    }
-
-    fn is_settled(&self) -> bool {
-        let store = self.store.as_ref();
-        store.is_none_or(|store| store.flight().is_settled())
-    }
-
-    /// Drops the object, but knows what is on its way.
-    fn reset(&mut self) {
-        let activation = self.activation.take();
-        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| drop(activation))) {
-            self.panicked(&*panic);
-        }
-    }
-
-    /// Drops all of it.
-    fn clear(&mut self) {
-        self.reset();
-        self.store = None;
-    }
-
-    fn panicked(&mut self, panic: &(dyn Any + Send)) {
-        let text = panic.downcast_ref::<&str>().copied();
-        let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-        let (id, text) = (&self.id, text.unwrap_or("no text"));
-        tracing::error!(%id, name = id.name(), "the object panicked when it was dropped: {text}");
-        self.reset();
-    }
-}
-
-/// Does the work, and notices whether it had to wait for something.
-async fn notice_waiting<R>(work: impl Future<Output = R>, waited: &mut bool) -> R {
-    let mut work = pin!(work);
-    poll_fn(|context| {
-        let done = work.as_mut().poll(context);
-        *waited |= done.is_pending();
-        done
-    })
-    .await
 }

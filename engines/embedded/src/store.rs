@@ -112,6 +112,16 @@ impl SharedStore {
         self.lane.row_to_write().is_some()
     }
 
+    /// Whether the object has keys in the shared database.
+    pub(crate) fn has_keys(&self) -> Result<bool, DatabaseError> {
+        let Some(row) = self.lane.row() else {
+            return Ok(false);
+        };
+        let mut one = KeyRange::default();
+        one.limit = Some(1);
+        Ok(!self.shared.database.list(row, &one)?.is_empty())
+    }
+
     /// What is on its way.
     pub(crate) fn flight(&self) -> &Flight {
         &self.lane.flight

@@ -3,13 +3,14 @@
 #![expect(clippy::unwrap_used, reason = "a test's way to fail is to panic")]
 use std::{
     fs,
+    io::Cursor,
     path::{Path, PathBuf},
     pin::pin,
     time::Duration,
 };
 
 use dokit_client::rpc;
-use dokit_embedded::{Builder, Host};
+use dokit_embedded::{Builder, Existing, Host};
 use dokit_object::{
     Alarm, Clock, Context, DurableObject, Error, Result, Stub, durable_object, testing::ManualClock,
 };
@@ -367,4 +368,97 @@ async fn a_name_that_is_learned_while_a_commit_ends_is_stored() {
         .query_row(unnamed, [], |row| row.get(0))
         .unwrap();
     assert_eq!(unnamed, 0);
+}
+
+#[rpc]
+trait TallyApi {
+    /// Adds one to what is stored under a key.
+    async fn count(&mut self) -> Result<u64>;
+}
+
+/// A type that changes its kind from one release of a program to the next.
+struct Tally<const SQL: bool> {
+    ctx: Context,
+}
+
+#[durable_object]
+impl<const SQL: bool> DurableObject for Tally<SQL> {
+    const NAMESPACE: &'static str = "tally";
+    const SQL: bool = SQL;
+
+    type Api = TallyApiServer;
+
+    async fn new(ctx: Context) -> Result<Self> {
+        Ok(Self { ctx })
+    }
+}
+
+impl<const SQL: bool> TallyApi for Tally<SQL> {
+    async fn count(&mut self) -> Result<u64> {
+        let mut storage = self.ctx.storage();
+        let before = storage.get("count").await?;
+        let count = before.map_or(0, |text| text.parse::<u64>().unwrap()) + 1;
+        let mut batch = Batch::new();
+        batch.put("count", count.to_string());
+        storage.commit(batch).await?;
+        Ok(count)
+    }
+}
+
+/// Counts in the object of this name, as of a type of this kind, and exports it. None where it is refused.
+async fn count_and_export<const SQL: bool>(data: &Path, name: &str) -> Option<(u64, Vec<u8>)> {
+    let host = Host::builder().data(data).object::<Tally<SQL>>();
+    let host = host.start().unwrap();
+    let namespace = host.namespace::<Tally<SQL>>();
+    let counted = TallyApiClient::new(namespace.get_by_name(name))
+        .count()
+        .await;
+    let counted = match counted {
+        Ok(count) => {
+            let id = namespace.id_from_name(name);
+            let lines = host.export::<Tally<SQL>, _>(&id, Vec::new()).await;
+            Some((count, lines.unwrap()))
+        }
+        Err(refused) => {
+            assert_eq!(refused.code().as_deref(), Some("internal"));
+            None
+        }
+    };
+    host.shutdown().await;
+    counted
+}
+
+/// Begins the other kind with what was exported, in a data folder of its own.
+async fn import<const SQL: bool>(name: &str, lines: Vec<u8>) -> u64 {
+    let data = tempdir().unwrap();
+    let host = Host::builder().data(data.path()).object::<Tally<SQL>>();
+    let host = host.start().unwrap();
+    let namespace = host.namespace::<Tally<SQL>>();
+    let id = namespace.id_from_name(name);
+    let lines = Cursor::new(lines);
+    let imported = host.import::<Tally<SQL>, _>(&id, Existing::Refuse, lines);
+    imported.await.unwrap();
+    let tally = TallyApiClient::new(namespace.get_by_name(name));
+    let count = tally.count().await.unwrap();
+    host.shutdown().await;
+    count
+}
+
+#[tokio::test]
+async fn an_object_whose_type_has_become_another_kind_is_refused_and_never_found_empty() {
+    let data = tempdir().unwrap();
+    let (_, keys) = count_and_export::<false>(data.path(), "a").await.unwrap();
+    assert_eq!(count_and_export::<true>(data.path(), "a").await, None);
+    // New objects are of the new kind.
+    let (_, rows) = count_and_export::<true>(data.path(), "b").await.unwrap();
+    assert_eq!(count_and_export::<false>(data.path(), "b").await, None);
+    for (kind, name) in [(false, "a"), (true, "b")] {
+        let again = match kind {
+            false => count_and_export::<false>(data.path(), name).await,
+            true => count_and_export::<true>(data.path(), name).await,
+        };
+        assert_eq!(again.unwrap().0, 2, "the refusal has harmed nothing");
+    }
+    assert_eq!(import::<true>("a", keys).await, 2);
+    assert_eq!(import::<false>("b", rows).await, 2);
 }

@@ -80,10 +80,11 @@ impl Database {
         let mut bound = false;
         // Each is compiled when those before it have run, since it may be about what they made.
         while let Some(mut statement) = self.compiled(statements.next())? {
-            if bound {
+            bound = statement.parameter_count() > 0;
+            // What follows it need not be right to be one more statement.
+            if bound && !matches!(statements.next(), Ok(None)) {
                 return Err(SqlError::ParametersBeforeLast);
             }
-            bound = statement.parameter_count() > 0;
             let mut cursor = self.step(&mut statement, if bound { params } else { &[] })?;
             if let Some(last) = last {
                 cursor.count(

@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 
 use super::line::{FORMAT, Line};
 use crate::{
-    Host, database::Database, flight::commit_failed, object_store::ObjectStore, resident::Deadline,
+    Host, database::Database, deadline::Deadline, flight::commit_failed, object_store::ObjectStore,
 };
 
 /// What becomes of what the object has stored already.

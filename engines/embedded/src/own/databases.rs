@@ -14,11 +14,11 @@ use dokit_storage::{
 use tokio::{runtime::Handle, sync::Semaphore};
 
 use crate::{
+    deadline::Deadline,
     error::DatabaseError,
     flight::Flight,
     metrics::Metrics,
     own::{Own, OwnStore, State},
-    resident::Deadline,
     store::SharedStore,
 };
 
@@ -57,12 +57,19 @@ impl Databases {
         }
     }
 
-    /// Opens an object's database, made where there is none, when there is a place for it.
+    /// Opens an object's database, made where there is none, when there is a place for it. One that has keys
+    /// in the shared database, from when its type had no SQL, is refused: it would be found empty.
     pub(crate) async fn open(
         self: &Arc<Self>,
         namespace: &'static str,
         index: SharedStore,
     ) -> Result<OwnStore, DatabaseError> {
+        if index.has_keys()? {
+            return Err(DatabaseError::new(
+                "the object has keys from when its type did not say `const SQL: bool = true`, which it would \
+                 not see: export it with that type, and import it into another data folder",
+            ));
+        }
         let place = Arc::clone(&self.places).acquire_owned().await;
         let place = place.map_err(|_| DatabaseError::new("the store is closed"))?;
         let databases = Arc::clone(self);
@@ -94,6 +101,23 @@ impl Databases {
         };
         store.mend_hint().await?;
         Ok(store)
+    }
+
+    /// Refuses an object of a type without SQL that has a database here, from when its type had it.
+    pub(crate) fn refuse_own(&self, namespace: &str, id: &ObjectId) -> Result<(), DatabaseError> {
+        let path = self.path(namespace, id);
+        match path.try_exists() {
+            Ok(false) => Ok(()),
+            Ok(true) => Err(DatabaseError::new(format!(
+                "the object has a database of its own, {}, from when its type said `const SQL: bool = true`, \
+                 which it would not see: export it with that type, and import it into another data folder",
+                path.display()
+            ))),
+            Err(error) => Err(DatabaseError::new(format!(
+                "look for {}: {error}",
+                path.display()
+            ))),
+        }
     }
 
     /// Returns once none is open; no other is opened from then on.
