@@ -160,11 +160,11 @@ fn room() -> ObjectId {
     ObjectId::from_name(Room::NAMESPACE, "a")
 }
 
-/// Lists every case of the suite for a macro: `$callback! { name, name, .. }`.
+/// Hands every case of the suite to a macro, as [`for_each_engine_case`](crate::for_each_engine_case) does.
 #[macro_export]
 macro_rules! for_each_socket_case {
-    ($callback:ident) => {
-        $callback! {
+    ($tests:ident, $session:path) => {
+        $crate::for_each_socket_case! { $tests, $session:
             a_plain_request_is_told_to_upgrade,
             who_is_told_to_upgrade_is_told_to_what,
             sockets_are_found_by_their_tags,
@@ -190,6 +190,9 @@ macro_rules! for_each_socket_case {
             an_alarm_sends_to_sockets,
             no_socket_outlives_a_crash,
         }
+    };
+    ($tests:ident, $session:path: $($case:ident,)*) => {
+        $tests! { $session: $($case = $crate::sockets::$case,)* }
     };
 }
 

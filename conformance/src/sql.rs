@@ -9,12 +9,12 @@ use serde_json::{Value, json};
 
 use crate::{Cells, Engine, Rows, Seen, Session, Wrong, engine::Refusal};
 
-/// Lists every SQL case of the suite for a macro: `$callback! { name, name, .. }`. The engine serves
-/// [`Rows`](crate::Rows).
+/// Hands every case of the suite to a macro, as [`for_each_engine_case`](crate::for_each_engine_case) does.
+/// The engine serves [`Rows`](crate::Rows).
 #[macro_export]
 macro_rules! for_each_sql_case {
-    ($callback:ident) => {
-        $callback! {
+    ($tests:ident, $session:path) => {
+        $crate::for_each_sql_case! { $tests, $session:
             rows_keys_and_the_alarm_are_committed_together,
             a_call_that_fails_leaves_no_row,
             a_call_that_panics_leaves_no_row,
@@ -40,6 +40,9 @@ macro_rules! for_each_sql_case {
             deleting_everything_drops_the_tables,
             what_is_written_after_deleting_everything_stays,
         }
+    };
+    ($tests:ident, $session:path: $($case:ident,)*) => {
+        $tests! { $session: $($case = $crate::sql::$case,)* }
     };
 }
 

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use dokit_client::ObjectId;
 use dokit_conformance::{
-    Engine, Peer, Plain, Probe, Room, Rooms, Rows, Session, SocketEngine, SqlProbe, engine,
-    for_each_engine_case, for_each_socket_case, for_each_sql_case, sockets, sql,
+    Engine, Peer, Plain, Probe, Room, Rooms, Rows, Session, SocketEngine, SqlProbe,
+    for_each_engine_case, for_each_socket_case, for_each_sql_case,
 };
 use dokit_object::{
     Close, DurableObject, Message, Request, Response,
@@ -128,19 +128,19 @@ impl Peer for Client {
 }
 
 macro_rules! tests {
-    ($suite:ident, $of:ident: $($case:ident,)*) => {
+    ($session:path: $($case:ident = $run:path,)*) => {
         $(
             mod $case {
                 use super::*;
 
                 #[test]
                 fn awake() {
-                    block_on($suite::$case(&mut Session::new(Kit::new(), false).$of()));
+                    block_on($run(&mut $session(Kit::new(), false)));
                 }
 
                 #[test]
                 fn with_sleep_between_any_two_calls() {
-                    block_on($suite::$case(&mut Session::new(Kit::new(), true).$of()));
+                    block_on($run(&mut $session(Kit::new(), true)));
                 }
             }
         )*
@@ -150,51 +150,23 @@ macro_rules! tests {
 mod keys {
     use super::*;
 
-    macro_rules! cases {
-        ($($case:ident,)*) => { tests! { engine, of_objects_with_keys: $($case,)* } };
-    }
-
-    for_each_engine_case!(cases);
+    for_each_engine_case!(tests, Session::new);
 }
 
 mod keys_of_sql_objects {
     use super::*;
 
-    macro_rules! cases {
-        ($($case:ident,)*) => { tests! { engine, of_sql_objects: $($case,)* } };
-    }
-
-    for_each_engine_case!(cases);
+    for_each_engine_case!(tests, Session::of_sql_objects);
 }
 
 mod rows {
     use super::*;
 
-    macro_rules! cases {
-        ($($case:ident,)*) => { tests! { sql, of_sql_objects: $($case,)* } };
-    }
-
-    for_each_sql_case!(cases);
+    for_each_sql_case!(tests, Session::new);
 }
 
-macro_rules! socket_tests {
-    ($($case:ident,)*) => {
-        $(
-            mod $case {
-                use super::*;
+mod sockets {
+    use super::*;
 
-                #[test]
-                fn awake() {
-                    block_on(sockets::$case(&mut Rooms::new(Kit::new(), false)));
-                }
-
-                #[test]
-                fn with_sleep_before_whatever_is_done() {
-                    block_on(sockets::$case(&mut Rooms::new(Kit::new(), true)));
-                }
-            }
-        )*
-    };
+    for_each_socket_case!(tests, Rooms::new);
 }
-
-for_each_socket_case!(socket_tests);

@@ -14,8 +14,8 @@ use std::{
 
 use dokit_client::ObjectId;
 use dokit_conformance::{
-    Engine, Plain, Probe, Room, Rooms, Rows, Session, SocketEngine, SqlProbe, engine,
-    for_each_engine_case, for_each_socket_case, for_each_sql_case, sockets, sql,
+    Engine, Plain, Probe, Room, Rooms, Rows, Session, SocketEngine, SqlProbe, for_each_engine_case,
+    for_each_socket_case, for_each_sql_case,
 };
 use dokit_embedded::Host;
 use dokit_object::{Request, Response, testing::ManualClock};
@@ -234,25 +234,25 @@ impl SocketEngine for Embedded {
 }
 
 macro_rules! tests {
-    ($suite:ident, $of:ident: $($case:ident,)*) => {
+    ($session:path: $($case:ident = $run:path,)*) => {
         $(
             mod $case {
                 use super::*;
 
                 #[test]
                 fn awake() {
-                    block_on($suite::$case(&mut Session::new(Embedded::new(), false).$of()));
+                    block_on($run(&mut $session(Embedded::new(), false)));
                 }
 
                 #[test]
                 fn with_sleep_between_any_two_calls() {
-                    block_on($suite::$case(&mut Session::new(Embedded::new(), true).$of()));
+                    block_on($run(&mut $session(Embedded::new(), true)));
                 }
 
                 #[test]
                 fn asleep_as_soon_as_nothing_calls() {
                     let engine = Embedded::sleeping_after(Duration::ZERO);
-                    block_on($suite::$case(&mut Session::new(engine, false).$of()));
+                    block_on($run(&mut $session(engine, false)));
                 }
             }
         )*
@@ -262,57 +262,23 @@ macro_rules! tests {
 mod keys {
     use super::*;
 
-    macro_rules! cases {
-        ($($case:ident,)*) => { tests! { engine, of_objects_with_keys: $($case,)* } };
-    }
-
-    for_each_engine_case!(cases);
+    for_each_engine_case!(tests, Session::new);
 }
 
 mod keys_of_sql_objects {
     use super::*;
 
-    macro_rules! cases {
-        ($($case:ident,)*) => { tests! { engine, of_sql_objects: $($case,)* } };
-    }
-
-    for_each_engine_case!(cases);
+    for_each_engine_case!(tests, Session::of_sql_objects);
 }
 
 mod rows {
     use super::*;
 
-    macro_rules! cases {
-        ($($case:ident,)*) => { tests! { sql, of_sql_objects: $($case,)* } };
-    }
-
-    for_each_sql_case!(cases);
+    for_each_sql_case!(tests, Session::new);
 }
 
-macro_rules! socket_tests {
-    ($($case:ident,)*) => {
-        $(
-            mod $case {
-                use super::*;
+mod sockets {
+    use super::*;
 
-                #[test]
-                fn awake() {
-                    block_on(sockets::$case(&mut Rooms::new(Embedded::new(), false)));
-                }
-
-                #[test]
-                fn with_sleep_before_whatever_is_done() {
-                    block_on(sockets::$case(&mut Rooms::new(Embedded::new(), true)));
-                }
-
-                #[test]
-                fn asleep_as_soon_as_nothing_calls() {
-                    let engine = Embedded::sleeping_after(Duration::ZERO);
-                    block_on(sockets::$case(&mut Rooms::new(engine, false)));
-                }
-            }
-        )*
-    };
+    for_each_socket_case!(tests, Rooms::new);
 }
-
-for_each_socket_case!(socket_tests);

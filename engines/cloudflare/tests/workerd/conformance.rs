@@ -1,6 +1,8 @@
 //! The suite of all engines, also with sleep forced between any two calls.
 
-use dokit_conformance::{Session, engine, for_each_engine_case, for_each_sql_case, sql};
+use dokit_conformance::{
+    Rooms, Session, for_each_engine_case, for_each_socket_case, for_each_sql_case,
+};
 
 use crate::driven::Platform;
 
@@ -14,67 +16,68 @@ const LEFT_OUT: &[(&str, &str)] = &[
         "an_object_learns_its_name_though_it_was_reached_by_id_first",
         "the platform forgets the name in the id's digits",
     ),
+    (
+        "who_is_told_to_upgrade_is_told_to_what",
+        "workerd's HTTP server keeps that header to itself",
+    ),
+    (
+        "a_socket_whose_commit_failed_is_closed_and_the_others_stay",
+        "the platform resets an object whose commit fails: all its sockets end, and it is told of none",
+    ),
 ];
 
 macro_rules! tests {
-    ($module:ident, $cases:ident, $with:ident: $($case:ident,)*) => {
-        const $cases: &[&str] = &[$(stringify!($case)),*];
+    ($session:path: $($case:ident = $run:path,)*) => {
+        pub(super) const CASES: &[&str] = &[$(stringify!($case)),*];
 
-        mod $with {
-            use super::*;
+        $(
+            mod $case {
+                use super::*;
 
-            $(
-                mod $case {
-                    use super::*;
+                #[tokio::test(flavor = "multi_thread")]
+                #[ignore = "needs workerd: run .ci/workerd"]
+                async fn awake() {
+                    run(false).await;
+                }
 
-                    #[tokio::test(flavor = "multi_thread")]
-                    #[ignore = "needs workerd: run .ci/workerd"]
-                    async fn awake() {
-                        run(false).await;
-                    }
+                #[tokio::test(flavor = "multi_thread")]
+                #[ignore = "needs workerd: run .ci/workerd"]
+                async fn put_to_sleep_between_any_two_calls() {
+                    run(true).await;
+                }
 
-                    #[tokio::test(flavor = "multi_thread")]
-                    #[ignore = "needs workerd: run .ci/workerd"]
-                    async fn put_to_sleep_between_any_two_calls() {
-                        run(true).await;
-                    }
-
-                    async fn run(sleepy: bool) {
-                        if !is_left_out(stringify!($case)) {
-                            let session = Session::new(Platform::start(), sleepy);
-                            $module::$case(&mut session.$with()).await;
-                        }
+                async fn run(sleepy: bool) {
+                    if !is_left_out(stringify!($case)) {
+                        $run(&mut $session(Platform::start(), sleepy)).await;
                     }
                 }
-            )*
-        }
+            }
+        )*
     };
 }
 
-macro_rules! tests_of_keys {
-    ($($case:ident,)*) => { tests! { engine, CASES, of_objects_with_keys: $($case,)* } };
-}
-
-macro_rules! tests_of_sql_objects {
-    ($($case:ident,)*) => { tests! { engine, SQL_OBJECT_CASES, of_sql_objects: $($case,)* } };
-}
-
-for_each_engine_case!(tests_of_keys);
-for_each_engine_case!(tests_of_sql_objects);
-
-/// The cases of what objects keep in rows.
-mod of_rows {
+mod keys {
     use super::*;
 
-    macro_rules! tests_of_rows {
-        ($($case:ident,)*) => { tests! { sql, CASES, of_objects_with_keys: $($case,)* } };
-    }
+    for_each_engine_case!(tests, Session::new);
+}
 
-    for_each_sql_case!(tests_of_rows);
+mod keys_of_sql_objects {
+    use super::*;
 
-    pub(super) fn cases() -> &'static [&'static str] {
-        CASES
-    }
+    for_each_engine_case!(tests, Session::of_sql_objects);
+}
+
+mod rows {
+    use super::*;
+
+    for_each_sql_case!(tests, Session::new);
+}
+
+mod sockets {
+    use super::*;
+
+    for_each_socket_case!(tests, Rooms::new);
 }
 
 fn is_left_out(case: &str) -> bool {
@@ -83,11 +86,9 @@ fn is_left_out(case: &str) -> bool {
 
 #[test]
 fn what_is_left_out_is_a_case() {
-    assert_eq!(CASES, SQL_OBJECT_CASES);
+    let cases = [keys::CASES, rows::CASES, sockets::CASES].concat();
+    assert_eq!(keys::CASES, keys_of_sql_objects::CASES);
     for (name, _) in LEFT_OUT {
-        assert!(
-            CASES.contains(name) || of_rows::cases().contains(name),
-            "{name}"
-        );
+        assert!(cases.contains(name), "{name}");
     }
 }

@@ -1,11 +1,10 @@
-//! WebSockets: the cases of the conformance suite, and what is the platform's.
+//! WebSockets: what is the platform's, beside the cases of the conformance suite.
 
 use std::{
     thread,
     time::{Duration, Instant},
 };
 
-use dokit_conformance::{Rooms, for_each_socket_case, sockets};
 use dokit_object::Message;
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::{
@@ -16,19 +15,7 @@ use tokio_tungstenite::tungstenite::{
     },
 };
 
-use crate::{driven::Platform, peer::Tcp, process::Workerd};
-
-/// The cases that cannot be asked here, and why. All others are.
-const LEFT_OUT: &[(&str, &str)] = &[
-    (
-        "who_is_told_to_upgrade_is_told_to_what",
-        "workerd's HTTP server keeps that header to itself",
-    ),
-    (
-        "a_socket_whose_commit_failed_is_closed_and_the_others_stay",
-        "the platform resets an object whose commit fails: all its sockets end, and it is told of none",
-    ),
-];
+use crate::{peer::Tcp, process::Workerd};
 
 /// workerd, whose clock is the machine's.
 struct House(Workerd);
@@ -57,48 +44,7 @@ impl House {
     }
 }
 
-macro_rules! tests {
-    ($($case:ident,)*) => {
-        const CASES: &[&str] = &[$(stringify!($case)),*];
-
-        $(
-            mod $case {
-                use super::*;
-
-                #[tokio::test(flavor = "multi_thread")]
-                #[ignore = "needs workerd: run .ci/workerd"]
-                async fn awake() {
-                    if !is_left_out(stringify!($case)) {
-                        sockets::$case(&mut Rooms::new(Platform::start(), false)).await;
-                    }
-                }
-
-                #[tokio::test(flavor = "multi_thread")]
-                #[ignore = "needs workerd: run .ci/workerd"]
-                async fn put_to_sleep_between_any_two_calls() {
-                    if !is_left_out(stringify!($case)) {
-                        sockets::$case(&mut Rooms::new(Platform::start(), true)).await;
-                    }
-                }
-            }
-        )*
-    };
-}
-
-for_each_socket_case!(tests);
-
-fn is_left_out(case: &str) -> bool {
-    LEFT_OUT.iter().any(|(name, _)| *name == case)
-}
-
-#[test]
-fn what_is_left_out_is_a_case() {
-    for (name, _) in LEFT_OUT {
-        assert!(CASES.contains(name), "{name}");
-    }
-}
-
-/// The cases above have it put to sleep.
+/// The cases of the conformance suite have it put to sleep.
 #[test]
 #[ignore = "needs workerd: run .ci/workerd"]
 #[expect(
