@@ -11,6 +11,7 @@
 // The platform's alarms ring by the machine's clock. While the clock stands still here, one that is not due
 // is set to a time far away, and to the present when the time has come.
 import unsafe from "workerd:unsafe";
+import { counted, countCalls, isIdle } from "./counted.js";
 import Worker, * as objects from "./entry.js";
 
 // Farther from 1970 than the present is: what is later than this is far away.
@@ -40,7 +41,6 @@ globalThis.clearTimeout = (number) => {
 };
 
 const known = new Map(); // By id: its binding, and of its alarm what was due, and whether it has failed.
-let running = 0;
 let broken = false;
 
 function commits() {
@@ -147,29 +147,13 @@ function object(binding, Class) {
       }
     },
   };
-  for (const name of Object.getOwnPropertyNames(Class.prototype)) {
-    if (name === "constructor") continue;
-    Driven.prototype[name] = function (...given) {
-      const asked = own[name] ? own[name](this, ...given) : this.inner[name](...given);
-      return counted(asked);
-    };
-  }
-  return Driven;
-}
-
-async function counted(asked) {
-  running += 1;
-  try {
-    return await asked;
-  } finally {
-    running -= 1;
-  }
+  return countCalls(Driven, Class, own);
 }
 
 const pause = () => new Promise((resolve) => wait(resolve, 1));
 
 async function idle() {
-  while (running > 0) await pause();
+  while (!isIdle()) await pause();
 }
 
 async function settle(env) {
@@ -212,7 +196,7 @@ export default class extends Worker {
         await unsafe.evictAllDurableObjects({ webSockets: "hibernate" });
         return new Response();
       default:
-        return counted(super.fetch(request));
+        return counted(() => super.fetch(request));
     }
   }
 }

@@ -11,6 +11,7 @@ use dokit_object::{
     BoxFuture, Clock, DurableObject, Error, InvalidNamespace, ObjectType, SocketLimits,
 };
 use dokit_storage::Limits;
+use tokio::sync::Semaphore;
 
 use crate::{
     Host, SystemClock, admin,
@@ -147,7 +148,7 @@ impl Builder {
     /// at most. The next call, or its alarm, wakes it, and nobody else can tell. At zero it leaves as
     /// soon as nothing waits for it. This is by the runtime's time, not by the host's clock.
     pub fn sleep_after(mut self, idle: Duration) -> Self {
-        self.settings.sleep_after = idle;
+        self.settings.sleep_after = bounded(idle);
         self
     }
 
@@ -166,7 +167,7 @@ impl Builder {
     /// Each costs three file descriptors and about 190 KiB, so mind the process's own limit
     /// (`ulimit -n`). They do not count for [`awake_limit`](Self::awake_limit).
     pub fn sql_limit(mut self, databases: usize) -> Self {
-        self.settings.sql_limit = databases.max(1);
+        self.settings.sql_limit = databases.clamp(1, Semaphore::MAX_PERMITS);
         self
     }
 
@@ -193,7 +194,7 @@ impl Builder {
     /// How long a WebSocket has been silent when its peer is asked by a ping whether it is there. One that
     /// is silent for as long again is gone.
     pub fn ping_after(mut self, silence: Duration) -> Self {
-        self.settings.ping_after = silence;
+        self.settings.ping_after = bounded(silence);
         self
     }
 
@@ -260,32 +261,32 @@ impl Builder {
 
     /// How many connections there may be at once. The next one waits for another to end.
     pub fn connections(mut self, connections: usize) -> Self {
-        self.settings.connections = connections;
+        self.settings.connections = connections.min(Semaphore::MAX_PERMITS);
         self
     }
 
     /// How long the head of a request may take, from the opening of its connection or from its first
     /// byte. Then the connection is closed.
     pub fn head_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.patience.head = timeout;
+        self.settings.patience.head = bounded(timeout);
         self
     }
 
     /// How long the body of a request may take. Then it is answered 408 `request_timeout`.
     pub fn body_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.patience.body = timeout;
+        self.settings.patience.body = bounded(timeout);
         self
     }
 
     /// How long a client may take nothing of an answer. Then the connection is closed.
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.patience.write = timeout;
+        self.settings.patience.write = bounded(timeout);
         self
     }
 
     /// How long a connection is kept open for the next request.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.patience.idle = timeout;
+        self.settings.patience.idle = bounded(timeout);
         self
     }
 
@@ -306,7 +307,7 @@ impl Builder {
 
     /// How long what runs may take to end when the host is told to stop. Then it is given up.
     pub fn drain(mut self, limit: Duration) -> Self {
-        self.settings.drain = limit;
+        self.settings.drain = bounded(limit);
         self
     }
 
@@ -369,6 +370,11 @@ impl Builder {
         self.start()?.listener(listener, address)?.run().await;
         Ok(())
     }
+}
+
+/// A time that can be added to any moment: no more than a year.
+fn bounded(time: Duration) -> Duration {
+    time.min(Duration::from_secs(365 * 24 * 60 * 60))
 }
 
 impl fmt::Debug for Builder {

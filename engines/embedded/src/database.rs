@@ -122,6 +122,8 @@ pub(crate) struct Database {
     served: String,
     /// Held as long as the host runs: a second one on the folder is refused.
     lock: Mutex<Option<File>>,
+    /// Held by the one backup that is made.
+    backup: Mutex<()>,
 }
 
 /// The connection that writes.
@@ -178,6 +180,7 @@ pub(crate) fn open<'n>(
         readers,
         served: format!("[{}]", served.join(",")),
         lock: Mutex::new(Some(lock)),
+        backup: Mutex::default(),
     };
     database
         .warn_of_alarms_not_served()
@@ -431,6 +434,11 @@ impl Database {
     /// Another connection that reads, for what takes long.
     pub(crate) fn connect(&self) -> rusqlite::Result<Connection> {
         open_reader(&self.path)
+    }
+
+    /// Waits for a backup that is being made. There is none beside it for as long as the answer is held.
+    pub(crate) fn only_backup(&self) -> MutexGuard<'_, ()> {
+        self.backup.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Lets another host have the data folder. Nothing is written after this.

@@ -6,6 +6,7 @@ use std::{
     fs,
     io::{self, Cursor},
     path::Path,
+    sync::mpsc,
     time::Duration,
 };
 
@@ -16,6 +17,7 @@ use dokit_object::{
 };
 use dokit_storage::{Batch, Schema, Store, TypedStorage, sql::Sql};
 use tempfile::tempdir;
+use tokio::sync::oneshot;
 
 #[rpc]
 trait AccountApi {
@@ -482,6 +484,26 @@ async fn a_backup_overwrites_nothing_and_leaves_nothing_half_made() {
     assert_eq!(account(&restored, "ann").balance().await.unwrap(), 5);
 }
 
+#[tokio::test]
+async fn of_two_backups_into_one_folder_at_once_one_is_made() {
+    let data = tempdir().unwrap();
+    let host = start(data.path(), &ManualClock::new());
+    for name in 0..100 {
+        account(&host, &name.to_string()).deposit(5).await.unwrap();
+    }
+    for attempt in 0..10 {
+        let folder = data.path().join(format!("backup {attempt}"));
+        let (one, other) = tokio::join!(host.backup(&folder), host.backup(&folder));
+        let refused = match (one, other) {
+            (Ok(()), Err(refused)) | (Err(refused), Ok(())) => refused,
+            both => panic!("{both:?}"),
+        };
+        assert!(matches!(refused, BackupError::Exists { .. }), "{refused:?}");
+        let restored = start(&folder, &ManualClock::new());
+        assert_eq!(account(&restored, "99").balance().await.unwrap(), 5);
+    }
+}
+
 async fn export_ledger(host: &Host, name: &str) -> String {
     let id = host.namespace::<Ledger>().id_from_name(name);
     let lines = host.export::<Ledger, _>(&id, Vec::new()).await;
@@ -545,6 +567,55 @@ async fn tables_are_exported_and_imported_with_keys_and_alarm() {
     // Its alarm has fallen due since it was exported.
     host.alarms_settled().await;
     assert_eq!(ann.total().await.unwrap(), i64::MAX - 4007);
+}
+
+/// Halts at the first row that is written to it, until it is told to go on.
+struct Halting {
+    written: Vec<u8>,
+    halt: Option<(oneshot::Sender<()>, mpsc::Receiver<()>)>,
+}
+
+impl io::Write for Halting {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.written.extend_from_slice(bytes);
+        let written = String::from_utf8_lossy(&self.written);
+        if written.contains("\"row\"")
+            && let Some((halts, go_on)) = self.halt.take()
+        {
+            halts.send(()).unwrap();
+            go_on.recv().unwrap();
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[tokio::test]
+async fn an_object_with_tables_is_exported_as_of_one_moment_and_serves_on_meanwhile() {
+    let data = tempdir().unwrap();
+    let host = start(data.path(), &ManualClock::new());
+    let ann = ledger(&host, "ann");
+    ann.book(1).await.unwrap();
+    let ((halts, halted), (go_on, told)) = (oneshot::channel(), mpsc::channel());
+    let to = Halting {
+        written: Vec::new(),
+        halt: Some((halts, told)),
+    };
+    let id = host.namespace::<Ledger>().id_from_name("ann");
+    let export = host.export::<Ledger, _>(&id, to);
+    let serving = async {
+        halted.await.unwrap();
+        let booked = ann.book(2).await;
+        go_on.send(()).unwrap();
+        booked
+    };
+    let (exported, booked) = tokio::join!(export, serving);
+    assert_eq!(booked.unwrap(), 3);
+    let exported = String::from_utf8(exported.unwrap().written).unwrap();
+    assert_eq!(exported.matches("it's 1.0").count(), 1, "{exported}");
 }
 
 #[tokio::test]

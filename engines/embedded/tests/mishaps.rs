@@ -386,6 +386,29 @@ async fn an_object_that_panics_as_it_leaves_memory_is_there_with_the_next_call()
 }
 
 #[tokio::test]
+async fn a_host_that_is_dropped_is_closed_though_its_objects_panic_as_they_leave_memory() {
+    let data = tempdir().unwrap();
+    let clock = ManualClock::new();
+    let host = start(data.path(), &clock);
+    let names = ["dropped with its host", "dropped with it too"];
+    for name in names {
+        assert_eq!(frail(&host, name).add().await.unwrap(), 1);
+        plan(
+            name,
+            Plan {
+                panics_in_drop: 1,
+                ..Plan::default()
+            },
+        );
+    }
+    drop(host);
+    let host = start(data.path(), &clock);
+    for name in names {
+        assert_eq!(frail(&host, name).count().await.unwrap(), 1);
+    }
+}
+
+#[tokio::test]
 async fn a_read_that_panics_ends_no_other_read() {
     let (data, clock) = (tempdir().unwrap(), ManualClock::new());
     let host = start(data.path(), &clock);

@@ -33,6 +33,10 @@ use tokio_tungstenite::tungstenite::{
 /// What lets a `wait` go on.
 static GATE: Semaphore = Semaphore::const_new(0);
 
+/// Says that a `linger` has begun, and lets it go on.
+static LINGERS: Semaphore = Semaphore::const_new(0);
+static LINGERED: Semaphore = Semaphore::const_new(0);
+
 /// Says that a `write` has run.
 static WRITTEN: Semaphore = Semaphore::const_new(0);
 
@@ -44,6 +48,8 @@ trait ChatApi {
     async fn open(&self) -> Result<usize>;
     /// Answers once it was let go.
     async fn wait(&mut self) -> Result<()>;
+    /// The same, and says that it has begun.
+    async fn linger(&mut self) -> Result<()>;
 }
 
 /// Tells every other socket when one breaks or ends.
@@ -106,6 +112,12 @@ impl ChatApi for Chat {
 
     async fn wait(&mut self) -> Result<()> {
         GATE.acquire().await.unwrap().forget();
+        Ok(())
+    }
+
+    async fn linger(&mut self) -> Result<()> {
+        LINGERS.add_permits(1);
+        LINGERED.acquire().await.unwrap().forget();
         Ok(())
     }
 }
@@ -322,6 +334,28 @@ fn a_message_that_is_not_handled_in_time_closes_its_socket() {
     let close = peer.closed();
     assert_eq!((close.code, &*close.reason), (1013, "deadline_exceeded"));
     assert_eq!(server.open(), 0);
+}
+
+#[test]
+fn an_object_is_told_of_an_end_however_long_it_was_busy() {
+    let server = Server::start(|host| host.deadline(Duration::from_millis(200)));
+    let mut other = server.connect();
+    let peer = server.connect();
+    let chat = server.chat().with_deadline(Duration::from_secs(600));
+    let lingers = server.runtime.spawn(async move { chat.linger().await });
+    let begun = server.runtime.block_on(LINGERS.acquire());
+    begun.unwrap().forget();
+    drop(peer);
+    // The end of it, and what came after that, have waited for longer than calls do.
+    while !server.host.metrics().contains("dokit_calls_waiting 2\n") {
+        std::thread::yield_now();
+    }
+    let chat = server.chat().with_deadline(Duration::from_millis(500));
+    let late = server.runtime.block_on(chat.say(1)).unwrap_err();
+    assert!(late.is_timeout(), "{late}");
+    LINGERED.add_permits(1);
+    server.runtime.block_on(lingers).unwrap().unwrap();
+    assert_eq!(other.next_text(), "end: 1006");
 }
 
 #[test]

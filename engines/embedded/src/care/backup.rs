@@ -49,7 +49,7 @@ pub enum BackupError {
 impl Host {
     /// Copies the whole store into `folder`, which must not exist yet, while the host serves: all that
     /// is durable at one moment; each object with SQL at a moment of its own, somewhat before that. When
-    /// it returns, the copy is on disk.
+    /// it returns, the copy is on disk. One is made at a time: a second waits.
     ///
     /// The copy is a data folder. To restore it, copy it to where it is wanted and start a host there:
     /// alarms that have fallen due since fire at once.
@@ -66,6 +66,8 @@ impl Host {
 }
 
 fn backup(database: &Database, own: &Path, folder: &Path) -> Result<(), BackupError> {
+    // Two into one folder would write over each other.
+    let _only = database.only_backup();
     let unwritable = |source| BackupError::Write {
         path: folder.to_owned(),
         source,

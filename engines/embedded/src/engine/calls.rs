@@ -90,7 +90,11 @@ impl Engine {
             place.bring(message.as_bytes().len())?;
         }
         let object_type = self.known_type(namespace)?;
-        let deadline = self.patience();
+        let deadline = match &call.event {
+            // An object that is busy for long is told all the same: nobody else knows of it.
+            SocketEvent::Close(_) => self.settings.longest_deadline,
+            SocketEvent::Message(_) | SocketEvent::Error(_) => self.patience(),
+        };
         let call = Call::Socket(call);
         self.submit(object_type, id, call, deadline, Chain::default(), place)
     }

@@ -126,3 +126,10 @@ impl Memory {
         self.reset();
     }
 }
+
+impl Drop for Memory {
+    fn drop(&mut self) {
+        // With a host that goes away as it is. A panic of the object's would keep that from being closed.
+        self.reset();
+    }
+}

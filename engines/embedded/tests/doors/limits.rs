@@ -1,8 +1,9 @@
 //! How much at once.
 
-use std::{collections::BTreeSet, fs};
+use std::{collections::BTreeSet, fs, time::Duration};
 
 use tempfile::tempdir;
+use tokio::task::yield_now;
 
 use crate::{
     builder,
@@ -25,6 +26,39 @@ async fn a_connection_too_many_waits_for_another_to_end() {
     }
     drop(first);
     assert_eq!(second.answer().await.body, b"/second");
+}
+
+#[tokio::test]
+async fn a_limit_may_be_as_large_as_a_number_is() {
+    let data = tempdir().unwrap();
+    let without_end = builder(data.path())
+        .sleep_after(Duration::MAX)
+        .head_timeout(Duration::MAX)
+        .body_timeout(Duration::MAX)
+        .write_timeout(Duration::MAX)
+        .idle_timeout(Duration::MAX)
+        .deadline(Duration::MAX)
+        .longest_deadline(Duration::MAX)
+        .drain(Duration::MAX)
+        .ping_after(Duration::MAX)
+        .connections(usize::MAX)
+        .sql_limit(usize::MAX)
+        .body_limit(usize::MAX)
+        .waiting_calls(usize::MAX)
+        .waiting_bytes(usize::MAX)
+        .awake_limit(1);
+    let server = Server::start(without_end).await;
+    let mut peer = server.connect().await;
+    for name in ["a", "b", "c"] {
+        peer.send(&post(&format!("/door/{name}/length"), "[\"abc\"]"))
+            .await;
+        assert_eq!(peer.answer().await.body, b"3");
+    }
+    // Those that are too many leave before their time.
+    while !server.host.metrics().contains("dokit_objects_awake 1\n") {
+        yield_now().await;
+    }
+    server.host.shutdown().await;
 }
 
 #[tokio::test]
