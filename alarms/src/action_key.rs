@@ -205,9 +205,8 @@ impl<A> ActionKey<A> {
         let mut batch = Batch::new();
         batch.put(self.key, json);
         txn.commit(batch).await?;
-        let mut table = Table::read(txn).await?;
+        let mut table = Table::read_at(txn, now, LEAST_INTERVAL).await?;
         table.set(&self.slot(), Some(at));
-        table.forget_future(now);
         table.write(txn).await?;
         Ok(at)
     }
@@ -220,8 +219,7 @@ impl<A> ActionKey<A> {
         now: Timestamp,
         next: Option<(Timestamp, u32)>,
     ) -> Result<()> {
-        let mut table = Table::read(txn).await?;
-        table.forget_future(now);
+        let mut table = Table::read_at(txn, now, LEAST_INTERVAL).await?;
         if let Some((at, failed)) = next {
             table.set_failed(&self.slot(), Some(at), failed);
         }
@@ -267,7 +265,7 @@ impl<A: Serialize + DeserializeOwned> ActionKey<A> {
         F: AsyncFnOnce(&mut Transaction<'_, T>, A) -> Result<(), Failure>,
     {
         let mut txn = Transaction::begin(&mut *store);
-        let mut table = Table::read(&txn).await?;
+        let mut table = Table::read_at(&txn, now, LEAST_INTERVAL).await?;
         let entry = table.get(&self.slot());
         let json = txn.get(self.key).await?;
         let not_due = entry.filter(|entry| entry.at > now);

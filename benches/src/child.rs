@@ -73,7 +73,7 @@ pub(crate) async fn run(mut arguments: env::Args) -> Result<()> {
 
 fn builder(data: &Path) -> Builder {
     let builder = Host::builder().data(data);
-    let builder = builder.sleep_after(NEVER).awake_limit(usize::MAX);
+    let builder = builder.sleep_after(NEVER).awake_memory(usize::MAX);
     builder
         .object::<Counter>()
         .object::<Document>()

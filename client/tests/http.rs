@@ -191,7 +191,12 @@ async fn a_redirect_is_not_followed() {
     let answer = "HTTP/1.1 307 Temporary Redirect\r\nlocation: http://127.0.0.1:1/\r\ncontent-length: 0\r\nconnection: close\r\n\r\n";
     let (_, result) = tokio::join!(serve(&listener, answer), counter.increment(1));
     let error = result.unwrap_err();
-    assert_eq!(error.code().as_deref(), Some("unknown"));
+    assert_eq!(
+        error.to_string(),
+        r#"call "increment": the answer is not its result (status 307, no content type): """#
+    );
+    assert_eq!(error.status(), Some(307));
+    assert!(error.may_have_run() && !error.is_retryable());
 }
 
 #[tokio::test]
