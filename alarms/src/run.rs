@@ -96,8 +96,8 @@ impl<A: Serialize + DeserializeOwned> Alarms<A> {
     /// due.
     ///
     /// An action that fails leaves nothing but a note of its failure and the time of the next try,
-    /// and does not stop the jobs after it. A panic in an action is not caught: jobs before it are
-    /// committed, and it counts as no try.
+    /// and does not stop the jobs after it; so does one that panics. (Where a panic ends the program, as
+    /// on wasm, jobs before it are committed, and it counts as no try.)
     ///
     /// `run` is cloned for each job, so it may borrow what it reads. One that changes what it
     /// captures is not `Clone`: see [`run_next`](Self::run_next).
