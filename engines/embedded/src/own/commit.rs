@@ -148,6 +148,7 @@ impl OwnStore {
         if given_up {
             self.undo();
         }
+        self.weigh();
         match committed {
             Ok(()) => self.flight().landed(done),
             Err(error) => self.fail(&error),
