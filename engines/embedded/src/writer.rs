@@ -170,7 +170,7 @@ impl Writer {
             lane: None,
         };
         let mut own = None;
-        let number = lane.flight.send(batch, || {
+        let number = lane.send(batch, || {
             own = self.inner.enqueue(commit, lane)?;
             Ok(())
         })?;
