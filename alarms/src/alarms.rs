@@ -129,11 +129,11 @@ impl<A> Alarms<A> {
         now: Option<Timestamp>,
     ) -> Result<()> {
         let earliest = self.earliest(txn).await?;
-        let mut table = Table::read(txn).await?;
+        let mut table = match now {
+            Some(now) => Table::read_at(txn, now, self.least).await?,
+            None => Table::read(txn).await?,
+        };
         table.set(&self.slot(), earliest);
-        if let Some(now) = now {
-            table.forget_future(now);
-        }
         table.write(txn).await
     }
 

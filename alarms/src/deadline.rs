@@ -102,7 +102,7 @@ impl Deadline {
     pub async fn take<T: Store>(&self, store: &mut T, now: Timestamp) -> Result<Option<Timestamp>> {
         let slot = self.slot();
         let mut txn = Transaction::begin(store);
-        let mut table = Table::read(&txn).await?;
+        let mut table = Table::read_at(&txn, now, LEAST_INTERVAL).await?;
         let due = table.get(&slot).map(|entry| entry.at);
         let due = due.filter(|at| *at <= now);
         if due.is_some() {
@@ -188,9 +188,8 @@ pub async fn wakes<T: Store>(store: &T) -> Result<Wakes> {
 async fn set<T: Store>(store: &mut T, now: Timestamp, slot: &str, when: When) -> Result<Timestamp> {
     let at = when.resolve(now)?;
     let mut txn = Transaction::begin(store);
-    let mut table = Table::read(&txn).await?;
+    let mut table = Table::read_at(&txn, now, LEAST_INTERVAL).await?;
     table.set(slot, Some(at));
-    table.forget_future(now);
     table.write(&mut txn).await?;
     txn.commit().await?;
     Ok(at)
@@ -251,6 +250,27 @@ impl Table {
         }
     }
 
+    /// Reads the table for an operation at `now`.
+    ///
+    /// Where something is due and the engine's alarm is gone, the alarm has fired for it. That is noted
+    /// whatever the operation is, since it may be the only one of the wake-up: the alarm would be set to
+    /// what is due, and fire again, without end.
+    pub(crate) async fn read_at<T: Store>(
+        store: &T,
+        now: Timestamp,
+        least: Duration,
+    ) -> Result<Self> {
+        let mut table = Self::read(store).await?;
+        table.forget_future(now);
+        if table.is_due(now, "") && store.alarm().await?.is_none() {
+            if table.get(WAKE).is_some_and(|wake| wake.due() <= now) {
+                table.set(WAKE, None);
+            }
+            table.wake(now, least, "");
+        }
+        Ok(table)
+    }
+
     pub(crate) fn get(&self, slot: &str) -> Option<Entry> {
         self.deadlines.get(slot).copied()
     }
@@ -277,18 +297,25 @@ impl Table {
     /// Notes a wake-up that has something to do: none follows within `least`. Deadlines other than
     /// `handled` that are due are put off, in case that nobody deals with them.
     pub(crate) fn wake(&mut self, now: Timestamp, least: Duration, handled: &str) {
-        if self.woke != Some(now) {
+        let mut quiet_until = now.saturating_add(least);
+        if self.woke == Some(now) {
+            quiet_until = quiet_until.max(self.quiet_until.unwrap_or(now));
+        } else {
             self.wakes = self.wakes.saturating_add(1);
         }
         self.woke = Some(now);
-        self.quiet_until = Some(now.saturating_add(least));
+        self.quiet_until = Some(quiet_until);
         self.deadlines.retain(|name, entry| {
             if name == handled || entry.due() > now {
                 return true;
             }
+            // The engine's alarm may still be to fire for this one: it is waited for once more.
+            if name == WAKE && entry.passed > 0 {
+                return false;
+            }
             entry.passed = entry.passed.saturating_add(1);
             entry.again = Some(Retries::new().next(now, entry.passed, name));
-            name != WAKE
+            true
         });
     }
 
@@ -307,7 +334,7 @@ impl Table {
 
     /// Forgets a wake-up that lies ahead, which means that the clock was set back; else nothing
     /// could wake the object until the clock has come there again.
-    pub(crate) fn forget_future(&mut self, now: Timestamp) {
+    fn forget_future(&mut self, now: Timestamp) {
         if self.woke.is_some_and(|woke| woke > now) {
             self.woke = None;
             self.quiet_until = None;

@@ -412,8 +412,7 @@ impl<A> Alarms<A> {
     async fn settle<T: Store>(&self, txn: &mut Transaction<'_, T>, now: Timestamp) -> Result<()> {
         let slot = self.slot();
         let earliest = self.earliest(txn).await?;
-        let mut table = Table::read(txn).await?;
-        table.forget_future(now);
+        let mut table = Table::read_at(txn, now, self.least).await?;
         if !txn.batch().is_empty() || table.is_due(now, &slot) {
             table.wake(now, self.least, &slot);
         }

@@ -73,7 +73,7 @@ pub(crate) async fn run(mut arguments: env::Args) -> Result<()> {
 
 fn builder(data: &Path) -> Builder {
     let builder = Host::builder().data(data);
-    let builder = builder.sleep_after(NEVER).awake_limit(usize::MAX);
+    let builder = builder.sleep_after(NEVER).awake_memory(usize::MAX);
     builder
         .object::<Counter>()
         .object::<Document>()
@@ -203,7 +203,8 @@ async fn calls(
         tasks.spawn(async move {
             let mut waits = Vec::new();
             let mut at = usize::try_from(caller)?;
-            while start.elapsed() < span {
+            // Once at least, however late it begins.
+            loop {
                 let counter = &counters[at % counters.len()];
                 let sent = Instant::now();
                 if writes {
@@ -213,8 +214,10 @@ async fn calls(
                 }
                 waits.push(nanos(sent.elapsed()));
                 at += usize::try_from(callers)?;
+                if start.elapsed() >= span {
+                    return Ok::<_, Failure>(waits);
+                }
             }
-            Ok::<_, Failure>(waits)
         });
     }
     let mut waits = Vec::new();

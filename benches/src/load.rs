@@ -109,25 +109,32 @@ pub(crate) async fn run(
     warm_up: Duration,
     span: Duration,
 ) -> Result<Measured> {
+    let mut opened = Vec::new();
+    for _ in 0..connections {
+        opened.push(Connection::open(address, ledger, ask, connections).await?);
+    }
+    // Not before: to open many may take longer than the load.
     let measure = Instant::now() + warm_up;
     let end = measure + span;
     let mut tasks = JoinSet::new();
-    for number in 0..connections {
-        let mut connection = Connection::open(address, ledger, ask, connections).await?;
+    for (number, mut connection) in (0..).zip(opened) {
         let mut random = Random::new(number);
         let objects = ledger.counts.len();
         tasks.spawn(async move {
             let mut waits = Vec::new();
             let mut now = Instant::now();
-            while now < end {
+            // Once at least, however late it begins.
+            loop {
                 let sent = now;
                 connection.call(random.below(objects)).await?;
                 now = Instant::now();
                 if now >= measure {
                     waits.push(nanos(now - sent));
                 }
+                if now >= end {
+                    return Ok::<_, crate::Failure>((waits, now));
+                }
             }
-            Ok::<_, crate::Failure>((waits, now))
         });
     }
     let (mut waits, mut last) = (Vec::new(), end);

@@ -138,6 +138,8 @@ pub struct ArgumentsOut {
     method: &'static Method,
     given: usize,
     json: Vec<u8>,
+    /// How long `json` was after the last argument that is not left out.
+    needed: usize,
 }
 
 impl ArgumentsOut {
@@ -147,6 +149,7 @@ impl ArgumentsOut {
             method,
             given: 0,
             json: vec![b'['],
+            needed: 1,
         }
     }
 
@@ -156,20 +159,27 @@ impl ArgumentsOut {
             self.json.push(b',');
         }
         let argument = self.method.arguments().get(self.given).copied();
-        self.given += 1;
+        let start = self.json.len();
         serde_json::to_writer(&mut self.json, value).map_err(|source| CallError::Encode {
             method: self.method.name(),
             argument: argument.unwrap_or_default(),
             source: source.into(),
-        })
+        })?;
+        if self.given < self.method.required() || self.json[start..] != *b"null" {
+            self.needed = self.json.len();
+        }
+        self.given += 1;
+        Ok(())
     }
 
     pub(crate) fn method(&self) -> &'static Method {
         self.method
     }
 
-    /// The whole array.
+    /// The whole array. `None`s at the end, which a caller may leave out, are left out: a server of
+    /// before the method had those arguments takes the call as well.
     pub(crate) fn finish(mut self) -> String {
+        self.json.truncate(self.needed);
         self.json.push(b']');
         // JSON is UTF-8: serde_json writes nothing else.
         String::from_utf8(self.json).unwrap_or_default()

@@ -35,7 +35,8 @@ pub enum CallError<E> {
         /// How it came to it.
         tried: Tried,
     },
-    /// An answer came that is not the JSON of the method's result.
+    /// An answer came that is not the JSON of the method's result; a redirect, say, which is not
+    /// followed.
     Decode {
         /// Its status.
         status: u16,
@@ -43,7 +44,7 @@ pub enum CallError<E> {
         content_type: Option<String>,
         /// The first 256 bytes of its body.
         head: String,
-        /// What the deserializer said; nothing when the content type was wrong already.
+        /// What the deserializer said; nothing when the status or the content type was wrong already.
         source: Option<Source>,
         /// How it came to it.
         tried: Tried,

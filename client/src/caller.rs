@@ -199,7 +199,7 @@ fn interpret<R: DeserializeOwned, E: RpcError>(
     reply: CallReply,
     tried: Tried,
 ) -> Result<R, CallError<E>> {
-    if !(200..300).contains(&reply.status) {
+    if reply.status >= 400 {
         let pause = reply.retry_after.unwrap_or_default();
         let reply = ErrorReply::from_body(reply.status, &reply.body).with_retry_after(pause);
         let own = !code::is_reserved(&reply.code);
@@ -221,6 +221,9 @@ fn interpret<R: DeserializeOwned, E: RpcError>(
         source,
         tried,
     };
+    if !(200..300).contains(&reply.status) {
+        return Err(decode(reply, None));
+    }
     if reply.body.is_empty() {
         return serde_json::from_str("null").map_err(|error| decode(reply, Some(error.into())));
     }

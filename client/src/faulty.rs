@@ -22,6 +22,8 @@ pub enum Fault {
     Answered(ErrorReply),
     /// The call does not run and nothing ever answers, until the caller's deadline.
     Hangs,
+    /// The call runs, and its answer would come after the caller's deadline.
+    AnswersTooLate,
 }
 
 /// Any transport, with a plan of what goes wrong on it.
@@ -86,6 +88,10 @@ impl<T: Transport> Transport for Faulty<T> {
             }
             Fault::Answered(error) => Ok(CallReply::error(&error)),
             Fault::Hangs => pending().await,
+            Fault::AnswersTooLate => {
+                self.transport.send(call).await?;
+                pending().await
+            }
         }
     }
 

@@ -1,5 +1,5 @@
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeSet, HashMap, VecDeque},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -117,9 +117,15 @@ impl Transport for MockTransport {
         let once = state.once.get_mut(method).and_then(VecDeque::pop_front);
         let reply = once.or_else(|| state.always.get(method).cloned());
         Ok(reply.unwrap_or_else(|| {
-            let mut known: Vec<_> = state.always.keys().map(String::as_str).collect();
-            known.sort_unstable();
-            let error = ErrorReply::method_not_found(method, &known);
+            let once = state.once.iter().filter(|(_, left)| !left.is_empty());
+            let known = state.always.keys().chain(once.map(|(method, _)| method));
+            let known: BTreeSet<_> = known.map(String::as_str).collect();
+            let known: Vec<_> = known.into_iter().collect();
+            let mut error = ErrorReply::method_not_found(method, &known);
+            error.message = format!(
+                "the mock has no answer for {method:?}; it has some for: [{}]",
+                known.join(", ")
+            );
             CallReply::error(&error)
         }))
     }

@@ -58,7 +58,8 @@
 ///
 /// An `async fn` of `&self` or `&mut self`, with owned arguments that are `Serialize` and `DeserializeOwned`, which returns `Result<V, E>` with a `V` that is both too and an `E` that is
 /// an [`RpcError`](trait@crate::RpcError); an alias such as `type Result<V> = ..` will do. `Option`s
-/// at the end may be left out by a caller. It has no generics and no reserved name: `fetch`, `connect`,
+/// at the end may be left out by a caller, and the client leaves out those that are `None`: so a method may
+/// gain one while servers and clients of before are still running. It has no generics and no reserved name: `fetch`, `connect`,
 /// `alarm`, `dup`, `constructor`, `websocket_message`, `websocket_close`, `websocket_error`, what
 /// JavaScript asks of any value (`then`, `toJSON`, `toString`, `valueOf`), and `new` and the options of
 /// the client, in any spelling. All of this is checked by the compiler.

@@ -362,6 +362,20 @@ fn an_answer_that_is_not_the_result_is_a_decode_error_with_its_head() {
 }
 
 #[test]
+fn a_mock_without_an_answer_says_what_it_has_answers_for() {
+    let mock = MockTransport::new();
+    mock.answer("total", 1);
+    mock.answer_once("count", 7);
+    mock.answer_once("list", [7]);
+    let orders = OrdersClient::new(mock);
+    assert_eq!(block_on(orders.count()).unwrap(), 7);
+    assert_eq!(
+        block_on(orders.count()).unwrap_err().to_string(),
+        r#"call "count": 404 method_not_found: the mock has no answer for "count"; it has some for: [list, total]"#
+    );
+}
+
+#[test]
 fn what_nothing_answered_says_how_often_it_was_tried() {
     let plan = [Fault::Refused, Fault::Refused, Fault::Refused];
     let faulty = Faulty::new(MockTransport::new(), plan);

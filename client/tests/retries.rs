@@ -72,6 +72,7 @@ fn what_is_tried_again_depends_on_the_failure_and_on_the_method() {
         (Fault::LostBefore, unless_it_writes),
         (Fault::LostAfter, unless_it_writes),
         (Fault::Hangs, never),
+        (Fault::AnswersTooLate, never),
         (Fault::Answered(ErrorReply::overloaded()), never),
         (Fault::Answered(ErrorReply::shutting_down()), always),
         (
@@ -103,6 +104,14 @@ fn what_is_tried_again_depends_on_the_failure_and_on_the_method() {
     for (fault, expected) in cases {
         assert_eq!(survives(&fault), expected, "{fault:?}");
     }
+}
+
+#[test]
+fn a_call_whose_answer_comes_too_late_has_run() {
+    let (client, mock, _) = client(Fault::AnswersTooLate);
+    let error = block_on(client.write()).unwrap_err();
+    assert!(error.is_timeout() && error.may_have_run(), "{error:?}");
+    assert_eq!(mock.calls("write"), 1);
 }
 
 #[test]

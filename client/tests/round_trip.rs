@@ -130,13 +130,57 @@ fn the_wire_is_the_methods_name_and_an_array() {
         .collect();
     let expected = [
         ("unsigned", "[18446744073709551615]"),
-        ("event", r#"[{"type":"ship","trackingNumber":"T"},null]"#),
+        ("event", r#"[{"type":"ship","trackingNumber":"T"}]"#),
         ("unit", "[]"),
     ];
     assert_eq!(
         sent,
         expected.map(|(method, arguments)| (method.to_owned(), arguments.to_owned()))
     );
+}
+
+mod older {
+    #[dokit_client::rpc]
+    pub(crate) trait Shop {
+        async fn find(&self, word: Option<u8>) -> Result<u8, std::convert::Infallible>;
+    }
+
+    pub(crate) struct Server;
+
+    impl Shop for Server {
+        async fn find(&self, word: Option<u8>) -> Result<u8, std::convert::Infallible> {
+            Ok(word.unwrap_or(0))
+        }
+    }
+}
+
+mod newer {
+    #[dokit_client::rpc]
+    pub(crate) trait Shop {
+        async fn find(
+            &self,
+            word: Option<u8>,
+            most: Option<u8>,
+            page: Option<u8>,
+        ) -> Result<u8, std::convert::Infallible>;
+    }
+}
+
+#[test]
+fn a_method_may_gain_an_option_while_servers_of_before_still_run() {
+    let server = InProcess::new(older::ShopServer, older::Server);
+    let shop = newer::ShopClient::new(server);
+    block_on(async {
+        assert_eq!(shop.find(Some(7), None, None).await.unwrap(), 7);
+        assert_eq!(shop.find(None, None, None).await.unwrap(), 0);
+        // What the server would have to pass over is refused, and says so.
+        let refused = shop.find(Some(7), None, Some(2)).await.unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "call \"find\": 400 invalid_arguments: too many arguments for \"find\": \
+             expected 0 to 1 (word), got 3"
+        );
+    });
 }
 
 #[test]

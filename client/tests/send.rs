@@ -86,7 +86,7 @@ fn an_error_of_a_call_is_passed_on_with_a_question_mark() {
     let error = futures_executor::block_on(read()).unwrap_err();
     assert_eq!(
         error.to_string(),
-        r#"call "read": 404 method_not_found: unknown method "read"; known methods: []"#
+        r#"call "read": 404 method_not_found: the mock has no answer for "read"; it has some for: []"#
     );
 }
 

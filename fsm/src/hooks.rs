@@ -31,7 +31,8 @@ pub struct Transition<'a, S, E> {
 /// not transitions of the table (`on_deadline` alone runs there). A step can be rolled back after its
 /// hooks have run (the commit may fail), so a hook writes to the store and leaves the outside world
 /// alone. It may send further events to the machine, through a [`Persisted`](crate::Persisted) without these hooks: those
-/// steps are part of the same commit.
+/// steps are part of the same commit, `on_deadline` is told the deadline that they lead to, and `send`
+/// still answers the state that its own event led to.
 ///
 /// ```
 /// use dokit_fsm::{Hooks, Transition, machine};

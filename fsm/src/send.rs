@@ -287,7 +287,10 @@ where
             let entered = self.hooks.on_entry(&step, txn).await;
             entered.map_err(failed("on_entry"))?;
         }
-        self.tell_deadline(txn, old_deadline, record.deadline, now, names)
+        // Not the deadline written above: a hook may have sent the machine on.
+        let stored = self.records().read(txn).await?;
+        let deadline = stored.and_then(|record| record.deadline);
+        self.tell_deadline(txn, old_deadline, deadline, now, names)
             .await?;
         Ok(to)
     }

@@ -61,6 +61,17 @@ impl Activation {
     pub fn shared(&self, call: Call) -> BoxFuture<'_, Outcome> {
         self.object.shared(call)
     }
+
+    /// How many bytes the object holds, for an engine that has a ceiling on that: its own size, its typed
+    /// state (twice its JSON text, for the text and for the value), and what its
+    /// [`held_bytes`](DurableObject::held_bytes) says.
+    ///
+    /// # Panics
+    ///
+    /// Where the object's `held_bytes` does: then drop the activation.
+    pub fn bytes(&mut self) -> usize {
+        self.object.bytes()
+    }
 }
 
 impl fmt::Debug for Activation {
@@ -73,6 +84,7 @@ impl fmt::Debug for Activation {
 trait Awake: MaybeSend + MaybeSync {
     fn exclusive(&mut self, call: Call) -> BoxFuture<'_, Outcome>;
     fn shared(&self, call: Call) -> BoxFuture<'_, Outcome>;
+    fn bytes(&mut self) -> usize;
 }
 
 struct Object<T> {
@@ -108,6 +120,13 @@ impl<T: DurableObject> Awake for Object<T> {
                 Box::pin(async { Outcome::refused(ErrorReply::internal(&NotShared)) })
             }
         }
+    }
+
+    fn bytes(&mut self) -> usize {
+        let state = self.object.saved_state().map_or(0, |state| state.bytes());
+        size_of::<Self>()
+            .saturating_add(state)
+            .saturating_add(self.object.held_bytes())
     }
 }
 

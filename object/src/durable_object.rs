@@ -60,6 +60,36 @@ pub trait DurableObject: Sized + MaybeSend + MaybeSync + 'static {
         None
     }
 
+    /// How many bytes it holds in memory beside its fields and its [`State`](crate::State): in maps, caches
+    /// and buffers. 0 is right for an object that keeps its data in storage.
+    ///
+    /// An engine with a ceiling on memory puts objects to sleep by it, those that were idle longest first:
+    /// the embedded one, with its `Builder::awake_memory`. It is asked after each call that takes `&mut self`
+    /// and after reading calls, before the next call begins, so it has to be cheap: a length times a size, no
+    /// walk. It need not be exact. On Cloudflare and in the test kit it is never asked.
+    ///
+    /// ```
+    /// # use std::collections::HashMap;
+    /// # use dokit_object::{Context, DurableObject, Result, durable_object};
+    /// struct Prices {
+    ///     cents: HashMap<u64, i64>,
+    /// }
+    ///
+    /// #[durable_object]
+    /// impl DurableObject for Prices {
+    ///     async fn new(_: Context) -> Result<Self> {
+    ///         Ok(Self { cents: HashMap::new() })
+    ///     }
+    ///
+    ///     fn held_bytes(&self) -> usize {
+    ///         self.cents.capacity() * size_of::<(u64, i64)>()
+    ///     }
+    /// }
+    /// ```
+    fn held_bytes(&self) -> usize {
+        0
+    }
+
     /// Answers a plain HTTP request whose path, relative to the object, is not the name of a method.
     ///
     /// The status is from 200 to 599; with any other the call fails as `internal`, on every engine.

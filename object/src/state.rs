@@ -282,6 +282,9 @@ mod sealed {
     pub trait Settle {
         /// Stores the state where it was touched, or, with `first`, never stored.
         fn settle(&mut self, first: bool) -> Result<()>;
+
+        /// About how many bytes it holds: its text, and as much for the value.
+        fn bytes(&self) -> usize;
     }
 
     impl<T: Serialize> Settle for State<T> {
@@ -295,6 +298,10 @@ mod sealed {
                 self.save()?;
             }
             Ok(())
+        }
+
+        fn bytes(&self) -> usize {
+            self.stored.as_ref().map_or(0, |text| 2 * text.len())
         }
     }
 }

@@ -127,6 +127,10 @@ impl DurableObject for Note {
         Ok(Self { ctx, text })
     }
 
+    fn held_bytes(&self) -> usize {
+        1_000_000
+    }
+
     async fn fetch(&mut self, request: Request) -> Result<Response> {
         let socket = self.ctx.accept_websocket(&request, &[])?;
         Ok(socket.into_response())
@@ -489,5 +493,22 @@ fn an_early_commit_that_fails_in_an_alarm_is_no_failure_of_its_handler() {
         assert_eq!(hand.run(Call::Alarm).await.0, 500);
         assert_eq!(hand.run(Call::Alarm).await.0, 200);
         assert_eq!(hand.call("alarms", "[]").await.1, "[0]");
+    });
+}
+
+#[test]
+fn an_object_weighs_its_own_size_twice_the_text_of_its_state_and_what_it_says_it_holds() {
+    block_on(async {
+        let mut hand = Hand::new();
+        let mut awake = hand.wake().await;
+        let own = awake.bytes() - 1_000_000;
+        assert!(
+            (size_of::<Note>()..2 * size_of::<Note>()).contains(&own),
+            "{own}"
+        );
+        hand.awake = Some(awake);
+        assert_eq!(hand.call("set", r#"["abc"]"#).await.0, 200);
+        let weighs = hand.wake().await.bytes();
+        assert_eq!(weighs, own + 1_000_000 + 2 * r#""abc""#.len());
     });
 }

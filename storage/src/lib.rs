@@ -70,6 +70,6 @@ pub use schema::Schema;
 pub use step::{MigrationStep, Step};
 pub use store::Store;
 pub use time_series::TimeSeries;
-pub use timestamp::Timestamp;
+pub use timestamp::{InvalidTimestamp, Timestamp};
 pub use transaction::Transaction;
 pub use typed::TypedStorage;

@@ -2,7 +2,7 @@
 
 use std::{
     path::Path,
-    process::Command,
+    process::{Command, Output},
     sync::atomic::{AtomicUsize, Ordering},
     thread,
 };
@@ -309,9 +309,18 @@ fn a_pending_order_is_cancelled_when_its_time_comes_though_nothing_ran_then() {
     let data = tempdir().unwrap();
     let server = Server::start("order_processing", data.path(), &["--auto-cancel", "300ms"]);
     server.post("/order/left-alone/initialize", r#"["left-alone"]"#);
-    server.post("/order/paid/initialize", r#"["paid"]"#);
-    let (status, _) = server.post("/order/paid/transition", r#"[{"type":"pay"}]"#);
-    assert_eq!(status, 200);
+    // One that is paid in time: on a machine that stands still now and then, not each of them is.
+    let mut orders = (0..100).map(|number| format!("/order/paid-{number}"));
+    let paid = orders.find(|order| {
+        let name = order.rsplit('/').next();
+        server.post(&format!("{order}/initialize"), &json!([name]).to_string());
+        let (status, told) = server.post(&format!("{order}/transition"), r#"[{"type":"pay"}]"#);
+        assert!(
+            status == 200 || told["details"]["state"] == "cancelled",
+            "{told}"
+        );
+        status == 200
+    });
     server.kill();
     #[expect(
         clippy::disallowed_methods,
@@ -328,7 +337,7 @@ fn a_pending_order_is_cancelled_when_its_time_comes_though_nothing_ran_then() {
         assert_eq!(order["state"], "pending");
         thread::yield_now();
     }
-    let (_, order) = server.post("/order/paid/get_order", "[]");
+    let (_, order) = server.post(&format!("{}/get_order", paid.unwrap()), "[]");
     assert_eq!(order["state"], "paid");
 }
 
@@ -363,11 +372,17 @@ fn a_second_process_on_the_same_data_is_refused() {
 #[test]
 fn without_arguments_it_tells_the_whole_story() {
     let data = tempdir().unwrap();
-    let told = Command::new(path_of("order_processing"))
-        .arg("--data")
-        .arg(data.path())
-        .output()
-        .unwrap();
+    let tell = || {
+        let mut command = Command::new(path_of("order_processing"));
+        command.arg("--data").arg(data.path()).output().unwrap()
+    };
+    // Where the machine has stood still for two seconds, the order was cancelled before it was paid.
+    let too_late = |told: &Output| {
+        let error = String::from_utf8_lossy(&told.stderr);
+        error.contains("state \"cancelled\" does not handle event \"pay\"")
+    };
+    let mut stories = std::iter::repeat_with(tell).take(10);
+    let told = stories.find(|told| !too_late(told)).unwrap();
     let text = String::from_utf8(told.stdout).unwrap();
     assert!(
         told.status.success(),

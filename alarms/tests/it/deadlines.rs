@@ -1,8 +1,8 @@
-use dokit_alarms::{Deadline, Wakes, cancel_alarm, schedule_alarm, wakes};
+use dokit_alarms::{ActionKey, Deadline, Handled, Wakes, cancel_alarm, schedule_alarm, wakes};
 use dokit_storage::{Memory, Store, Timestamp, Transaction};
 use futures_executor::block_on;
 
-use crate::world::{JOBS, START, act, alarm, at, fire, note};
+use crate::world::{Action, JOBS, START, act, alarm, at, fire, note};
 
 const IDLE: Deadline = Deadline::new("idle");
 const LEASE: Deadline = Deadline::new("lease");
@@ -100,6 +100,72 @@ fn the_plain_alarm_is_done_with_the_wake_up() {
     let report = block_on(JOBS.run_due(&mut store, now, act)).unwrap();
     assert!(report.deadlines.is_empty());
     assert_eq!(alarm(&store), None);
+}
+
+#[test]
+fn the_plain_alarm_is_done_with_the_wake_up_whatever_is_done_in_it() {
+    block_on(async {
+        let fired = || async {
+            let mut store = Memory::new();
+            schedule_alarm(&mut store, START, "30s").await.unwrap();
+            let now = fire(&mut store);
+            (store, now)
+        };
+        let (mut store, now) = fired().await;
+        assert_eq!(IDLE.take(&mut store, now).await.unwrap(), None);
+        assert_eq!(alarm(&store), None);
+
+        let (mut store, now) = fired().await;
+        let idle = IDLE.set(&mut store, now, "5m").await.unwrap();
+        assert_eq!(alarm(&store), Some(idle));
+
+        let (mut store, now) = fired().await;
+        let action = note("a");
+        let job = JOBS.schedule_as(&mut store, now, "job", "5m", &action);
+        let job = job.await.unwrap();
+        assert_eq!(alarm(&store), Some(job));
+
+        let (mut store, now) = fired().await;
+        let action = ActionKey::<Action>::new();
+        let handled = action.handle(&mut store, now, async |_, _| Ok(())).await;
+        assert_eq!(handled.unwrap(), Handled::Nothing);
+        assert_eq!(alarm(&store), None);
+    });
+}
+
+#[test]
+fn the_plain_alarm_is_not_lost_to_a_call_that_comes_before_its_wake_up() {
+    block_on(async {
+        let mut store = Memory::new();
+        schedule_alarm(&mut store, START, "30s").await.unwrap();
+        IDLE.set(&mut store, START, "30s").await.unwrap();
+        let now = at(30_005);
+        assert!(IDLE.take(&mut store, now).await.unwrap().is_some());
+        let report = JOBS.run_due(&mut store, now, act).await.unwrap();
+        assert!(report.next.is_some(), "the wake-up is still to come");
+        assert!(fire(&mut store) <= at(35_000));
+        drop(JOBS.run_due(&mut store, at(35_000), act).await.unwrap());
+        assert_eq!(alarm(&store), None);
+    });
+}
+
+#[test]
+fn a_deadline_that_nobody_takes_does_not_keep_an_object_busy_that_takes_others() {
+    let mut store = Memory::new();
+    block_on(async {
+        LEASE.set(&mut store, START, "1m").await.unwrap();
+        IDLE.set(&mut store, START, "1d").await.unwrap();
+        let plain = schedule_alarm(&mut store, START, "2h").await.unwrap();
+        let mut times = Vec::new();
+        while alarm(&store) < Some(at(3_600_000)) {
+            let now = fire(&mut store);
+            times.push(now);
+            assert_eq!(IDLE.take(&mut store, now).await.unwrap(), None);
+            assert!(times.len() < 20, "{times:?}");
+        }
+        assert!(times.len() > 5, "{times:?}");
+        assert_eq!(wakes(&store).await.unwrap().waiting["wake"], plain);
+    });
 }
 
 #[test]

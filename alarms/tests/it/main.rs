@@ -9,6 +9,7 @@ mod action_key;
 mod cron;
 mod deadlines;
 mod durations;
+mod failures;
 mod faults;
 mod jobs;
 mod model;

@@ -103,3 +103,9 @@ pub(crate) fn keys(store: &Memory) -> Vec<String> {
     let all = ready(store.list(&KeyRange::default())).unwrap();
     all.into_iter().map(|(key, _)| key).collect()
 }
+
+/// The ids of the jobs that wait.
+pub(crate) fn ids(store: &Memory) -> Vec<String> {
+    let jobs = ready(JOBS.list(store)).unwrap();
+    jobs.iter().map(|job| job.id().to_owned()).collect()
+}

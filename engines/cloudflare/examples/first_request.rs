@@ -14,12 +14,15 @@
     reason = "a measurement's way to fail is to panic, and to tell is its purpose"
 )]
 
+#[path = "../tests/workerd/listening.rs"]
+mod listening;
+
 use std::{
     fs,
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::TcpStream,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     time::{Duration, Instant},
 };
 
@@ -198,17 +201,11 @@ struct Process {
 
 impl Process {
     fn start(folder: &Path) -> Self {
-        let mut process = Command::new(built().join("bin"))
+        let mut command = Command::new(built().join("bin"));
+        command
             .args(["serve", "--control-fd=1", "-I", "/"])
-            .arg(folder.join("workerd.capnp"))
-            .stdout(Stdio::piped())
-            .spawn()
-            .unwrap();
-        let mut told = String::new();
-        let output = process.stdout.take().unwrap();
-        BufReader::new(output).read_line(&mut told).unwrap();
-        let event: serde_json::Value = serde_json::from_str(&told).unwrap();
-        let port = event["port"].as_u64().unwrap().try_into().unwrap();
+            .arg(folder.join("workerd.capnp"));
+        let (process, port) = listening::start(&mut command);
         Self { process, port }
     }
 

@@ -33,7 +33,7 @@ use crate::{
 /// | [`deadline`](Self::deadline) | 30 s |
 /// | [`longest_deadline`](Self::longest_deadline) | 15 min |
 /// | [`sleep_after`](Self::sleep_after) | 10 s |
-/// | [`awake_limit`](Self::awake_limit) | 100,000 |
+/// | [`awake_memory`](Self::awake_memory) | 512 MiB |
 /// | [`sql_limit`](Self::sql_limit) | 1,000 |
 /// | [`socket_limit`](Self::socket_limit) | 65,536 |
 /// | [`socket_buffer`](Self::socket_buffer) | 1 MiB |
@@ -91,7 +91,7 @@ impl Builder {
                 waiting_calls: 65_536,
                 waiting_bytes: 256 * 1024 * 1024,
                 drain: Duration::from_secs(10),
-                awake_limit: 100_000,
+                awake_memory: 512 * 1024 * 1024,
                 sockets: SocketLimits::default(),
                 message_limit: 1024 * 1024,
                 ping_after: Duration::from_secs(30),
@@ -152,12 +152,28 @@ impl Builder {
         self
     }
 
-    /// How many objects are awake at most, more or less: with more, those that were idle longest leave
-    /// memory before their time. One that has something to do never leaves, so it can be exceeded.
+    /// How many bytes the objects that are awake may hold together: with more, those that were idle longest
+    /// leave memory before their time, until it is less. The next call wakes them, and nobody else can tell.
     ///
-    /// An awake object costs what it keeps in its own fields, and about 1.5 KiB beside that.
-    pub fn awake_limit(mut self, objects: usize) -> Self {
-        self.settings.awake_limit = objects;
+    /// An object counts for
+    ///
+    /// - 2 KiB that the engine keeps for it,
+    /// - its own size, which is that of its fields,
+    /// - its [`State`](dokit_object::State): twice its JSON text, for the text and for the value,
+    /// - what its [`held_bytes`](DurableObject::held_bytes) says that it holds beside these,
+    /// - with SQL, 190 KiB for the open database, and the database's size as it was looked at last, of which
+    ///   SQLite keeps 2,000 KiB at most.
+    ///
+    /// Rust cannot weigh a value, so an object that keeps a map or a cache in memory and does not say so in
+    /// `held_bytes` counts for too little. What is on its way to the disk or waits in queues is bounded by
+    /// [`waiting_bytes`](Self::waiting_bytes), what waits for sockets by
+    /// [`socket_buffer`](Self::socket_buffer).
+    ///
+    /// One that has something to do, or whose writes are not on disk yet, does not leave, so what is at work
+    /// at once can exceed this; while it does, all that is idle leaves. An object that alone holds more leaves
+    /// as soon as it is idle, so that each call wakes it anew.
+    pub fn awake_memory(mut self, bytes: usize) -> Self {
+        self.settings.awake_memory = bytes;
         self
     }
 
@@ -165,7 +181,7 @@ impl Builder {
     /// within its call's deadline, while the one that was idle longest is put to sleep.
     ///
     /// Each costs three file descriptors and about 190 KiB, so mind the process's own limit
-    /// (`ulimit -n`). They do not count for [`awake_limit`](Self::awake_limit).
+    /// (`ulimit -n`). They count for [`awake_memory`](Self::awake_memory), too.
     pub fn sql_limit(mut self, databases: usize) -> Self {
         self.settings.sql_limit = databases.clamp(1, Semaphore::MAX_PERMITS);
         self

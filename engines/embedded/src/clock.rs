@@ -1,4 +1,4 @@
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, SystemTime};
 
 use dokit_object::{BoxFuture, Clock};
 use dokit_storage::Timestamp;
@@ -13,10 +13,7 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(60);
 impl Clock for SystemClock {
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]
     fn now(&self) -> Timestamp {
-        match SystemTime::now().duration_since(UNIX_EPOCH) {
-            Ok(since) => Timestamp::EPOCH.saturating_add(since),
-            Err(before) => Timestamp::EPOCH.saturating_sub(before.duration()),
-        }
+        SystemTime::now().into()
     }
 
     #[expect(clippy::disallowed_methods, reason = "this is the clock")]

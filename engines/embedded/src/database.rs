@@ -121,9 +121,29 @@ pub(crate) struct Database {
     /// are.
     served: String,
     /// Held as long as the host runs: a second one on the folder is refused.
-    lock: Mutex<Option<File>>,
+    lock: Mutex<Option<Lock>>,
     /// Held by the one backup that is made.
     backup: Mutex<()>,
+}
+
+/// The right to a data folder. Dropped, another host may have it.
+#[derive(Debug)]
+struct Lock(File);
+
+impl Lock {
+    fn of(folder: &Path) -> Result<Self, fs::TryLockError> {
+        let file = File::create(folder.join(LOCK)).map_err(fs::TryLockError::Error)?;
+        file.try_lock()?;
+        Ok(Self(file))
+    }
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // To close it is not enough: a program that is just being started has it open too, for a moment. One
+        // that cannot be unlocked is closed.
+        let _ = self.0.unlock();
+    }
 }
 
 /// The connection that writes.
@@ -150,8 +170,7 @@ pub(crate) fn open<'n>(
         source,
     };
     fs::create_dir_all(folder).map_err(unusable)?;
-    let lock = File::create(folder.join(LOCK)).map_err(unusable)?;
-    lock.try_lock().map_err(|error| match error {
+    let lock = Lock::of(folder).map_err(|error| match error {
         fs::TryLockError::WouldBlock => StartError::InUse {
             path: folder.to_owned(),
         },
@@ -537,6 +556,18 @@ mod tests {
     use tempfile::tempdir;
 
     use super::*;
+
+    #[test]
+    fn a_folder_is_free_though_a_program_that_is_being_started_has_its_lock_open() {
+        let data = tempdir().unwrap();
+        let lock = Lock::of(data.path()).unwrap();
+        assert!(Lock::of(data.path()).is_err());
+        // As a process that was forked has it, until it has become the program.
+        let theirs = lock.0.try_clone().unwrap();
+        drop(lock);
+        drop(Lock::of(data.path()).unwrap());
+        drop(theirs);
+    }
 
     /// A killed process does not show whether a commit was synced, so no crash test would notice.
     #[test]

@@ -51,7 +51,7 @@ pub(crate) struct Settings {
     pub(crate) deadline: Duration,
     pub(crate) longest_deadline: Duration,
     pub(crate) sleep_after: Duration,
-    pub(crate) awake_limit: usize,
+    pub(crate) awake_memory: usize,
     pub(crate) sql_limit: usize,
     pub(crate) sockets: SocketLimits,
     pub(crate) message_limit: usize,
@@ -75,12 +75,11 @@ pub(crate) struct Engine {
     databases: Arc<Databases>,
     writing: Mutex<Option<Writing>>,
     scheduler: Scheduler,
-    /// Those with keys alone, and those that have a database open.
-    residents: [Arc<Residents>; 2],
+    residents: Arc<Residents>,
     switchboard: Switchboard,
     peers: Peers,
-    /// The tasks of the host's own: the scheduler's and the sweepers.
-    tasks: OnceLock<[AbortHandle; 4]>,
+    /// The tasks of the host's own: the scheduler's and the sweeper.
+    tasks: OnceLock<[AbortHandle; 3]>,
     /// Held by the one shutdown that there is.
     shutdown: tokio::sync::Mutex<()>,
     settings: Settings,
@@ -126,11 +125,11 @@ impl Engine {
             writer,
             limits: settings.limits,
         };
-        let residents = [settings.awake_limit, settings.sql_limit];
-        let residents = residents.map(|limit| Residents::new(settings.sleep_after, limit));
         let (limits, open) = (settings.limits, settings.sql_limit);
+        let residents = Residents::new(settings.sleep_after, settings.awake_memory, open);
+        let ceiling = Arc::clone(residents.ceiling());
         let counted = Arc::clone(&metrics);
-        let databases = Databases::new(data, limits, open, runtime.clone(), counted);
+        let databases = Databases::new(data, limits, open, runtime.clone(), counted, ceiling);
         let engine = Arc::new_cyclic(|own| {
             let (engine, tasks) = (Weak::clone(own), runtime.clone());
             let now = settings.clock.now();
@@ -150,7 +149,7 @@ impl Engine {
                 databases: Arc::new(databases),
                 writing: Mutex::new(Some(writing)),
                 scheduler,
-                residents: residents.map(Arc::new),
+                residents: Arc::new(residents),
                 switchboard,
                 peers: Peers::default(),
                 tasks: OnceLock::new(),
@@ -176,11 +175,9 @@ impl Engine {
         let recovering = OnItsWay::new(engine.scheduler.clone());
         let recover = scheduler::recover(engine.own(), engine.scheduler.clone(), recovering);
         let recover = engine.runtime.spawn(recover).abort_handle();
-        let [keys, sql] = engine.residents.each_ref().map(|residents| {
-            let sweeper = Arc::clone(residents).sweep();
-            engine.runtime.spawn(sweeper).abort_handle()
-        });
-        let _ = engine.tasks.set([alarms, recover, keys, sql]);
+        let sweeper = Arc::clone(&engine.residents).sweep();
+        let sweeper = engine.runtime.spawn(sweeper).abort_handle();
+        let _ = engine.tasks.set([alarms, recover, sweeper]);
         Ok(engine)
     }
 
@@ -244,7 +241,7 @@ impl Engine {
             (
                 "dokit_objects_awake",
                 "Objects in memory.",
-                self.residents.iter().map(|some| some.len()).sum(),
+                self.residents.len(),
             ),
             (
                 "dokit_sockets_open",
@@ -259,6 +256,11 @@ impl Engine {
         ] {
             text.gauge(name, help, value);
         }
+        text.gauge(
+            "dokit_objects_awake_bytes",
+            "Bytes that they hold.",
+            self.residents.ceiling().held(),
+        );
         let now = self.surroundings.clock.now();
         match self.store.database.late(now) {
             Ok((due, oldest)) => {
@@ -330,10 +332,9 @@ impl Engine {
         &self.store.database
     }
 
-    /// The objects in memory, of types like this one.
-    pub(crate) fn residents(&self, object_type: ObjectType) -> &Residents {
-        let [keys, sql] = &self.residents;
-        if object_type.sql() { sql } else { keys }
+    /// The objects in memory.
+    pub(crate) fn residents(&self) -> &Residents {
+        &self.residents
     }
 
     /// The sockets of all objects, those asleep too.
@@ -386,7 +387,7 @@ impl Engine {
     }
 
     pub(crate) async fn sleep(&self) {
-        for resident in self.residents.iter().flat_map(|those| those.all()) {
+        for resident in self.residents.all() {
             // One that takes no messages has left memory already.
             let _ = resident.tell(Message::Sleep, &self.runtime);
         }

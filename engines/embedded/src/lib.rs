@@ -28,6 +28,7 @@ mod serving;
 mod sockets;
 mod store;
 mod trace;
+mod weight;
 mod writer;
 
 pub use builder::Builder;

@@ -51,6 +51,13 @@ impl ObjectStore {
         }
     }
 
+    /// The object lets go of it.
+    pub(crate) fn leave(&self) {
+        if let Self::Own(store) = self {
+            store.leave();
+        }
+    }
+
     /// Returns once all that was kept is durable, or has failed.
     pub(crate) async fn settle(&self) {
         match self {

@@ -28,7 +28,14 @@ pub(crate) use pace::kind;
 
 use crate::{
     error::DatabaseError, flight::Flight, metrics::Metrics, own::pace::Pace, store::SharedStore,
+    weight::Weight,
 };
+
+/// How many bytes an open database takes, of which next to nothing is stored: measured.
+const OPEN: usize = 190 * 1024;
+
+/// How many bytes of its pages SQLite keeps at most, where nobody tells it otherwise.
+const PAGES: u64 = 2000 * 1024;
 
 /// One object's own database.
 #[derive(Clone, Debug)]
@@ -46,6 +53,8 @@ struct Own {
     state: Mutex<State>,
     runtime: Handle,
     metrics: Arc<Metrics>,
+    /// None once the object has let go of it.
+    weight: Mutex<Option<Weight>>,
     /// Given back when the connection has been closed.
     place: Option<OwnedSemaphorePermit>,
 }
@@ -74,6 +83,8 @@ struct State {
     given_up: bool,
     /// Whether the alarm was changed since the index has seen it.
     alarm_changed: bool,
+    /// How often it has committed since it was opened.
+    commits: u64,
     pace: Pace,
 }
 
@@ -201,6 +212,33 @@ impl OwnStore {
         self.own.flight.fail(error);
     }
 
+    /// Counts what the open database holds. To ask for its size takes a tenth of the time of a small commit, so
+    /// that is done less and less often, and then after each 64th.
+    fn weigh(&self) {
+        let commits = {
+            let mut state = self.state();
+            state.commits += 1;
+            state.commits
+        };
+        if !commits.is_power_of_two() && !commits.is_multiple_of(64) {
+            return;
+        }
+        let size = self.own.calls.database().sql().database_size();
+        if let (Ok(size), Some(weight)) = (size, &mut *self.weight()) {
+            weight.set(weight_of(size));
+        }
+    }
+
+    /// The object lets go of it. Whoever still holds it, such as the end of a commit, soon does too.
+    pub(crate) fn leave(&self) {
+        *self.weight() = None;
+    }
+
+    fn weight(&self) -> MutexGuard<'_, Option<Weight>> {
+        let weight = self.own.weight.lock();
+        weight.unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn is_busy(&self) -> bool {
         let state = self.state();
         state.again || (state.committing && !self.flight().is_decided(state.through))
@@ -258,4 +296,9 @@ impl Store for OwnStore {
     fn sql(&self) -> Option<Sql> {
         Some(self.own.calls.database().sql())
     }
+}
+
+/// What an open database of so many bytes holds in memory: SQLite may keep all of its pages, up to a limit.
+fn weight_of(size: u64) -> usize {
+    OPEN + usize::try_from(size.min(PAGES)).unwrap_or(usize::MAX)
 }

@@ -1,7 +1,7 @@
 //! The objects in memory, and which of them leave it.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, VecDeque, hash_map::Entry},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -12,24 +12,31 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use crate::resident::Resident;
+use crate::{
+    resident::{KEPT, Resident},
+    weight::{Ceiling, Weight},
+};
 
 /// All objects that are awake.
 #[derive(Debug)]
 pub(crate) struct Residents {
     places: Mutex<Places>,
     /// Those that were idle when somebody last looked, roughly from the longest idle to the shortest: each
-    /// awake object is here once, at most, and is looked at again when its time may have come.
-    idle: Mutex<VecDeque<Idle>>,
+    /// awake object is here once, at most, and is looked at again when its time may have come. Those with
+    /// keys alone, and those that have a database open.
+    idle: Mutex<[VecDeque<Idle>; 2]>,
     /// Wakes the sweeper.
-    changed: Notify,
+    changed: Arc<Notify>,
     sleep_after: Duration,
-    limit: usize,
+    ceiling: Arc<Ceiling>,
+    sql_limit: usize,
 }
 
 #[derive(Debug, Default)]
 struct Places {
     objects: HashMap<Key, Arc<Resident>>,
+    /// How many of them have a database open.
+    with_sql: usize,
     closed: bool,
 }
 
@@ -51,27 +58,45 @@ enum Next {
 }
 
 impl Residents {
-    /// `limit` is how many objects are awake when those that are idle are put to sleep before their time.
-    pub(crate) fn new(sleep_after: Duration, limit: usize) -> Self {
+    /// Where more than `most` bytes are held, or more than `sql_limit` databases are open, those that are
+    /// idle are put to sleep before their time.
+    pub(crate) fn new(sleep_after: Duration, most: usize, sql_limit: usize) -> Self {
+        let changed = Arc::new(Notify::new());
         Self {
             places: Mutex::default(),
             idle: Mutex::default(),
-            changed: Notify::new(),
+            changed: Arc::clone(&changed),
             sleep_after,
-            limit,
+            ceiling: Arc::new(Ceiling::new(most, changed)),
+            sql_limit,
         }
     }
 
+    /// What all of them hold.
+    pub(crate) fn ceiling(&self) -> &Arc<Ceiling> {
+        &self.ceiling
+    }
+
     /// The object's place, made where there is none; none at all once the host is closed.
-    pub(crate) fn place(&self, key: Key, make: impl FnOnce() -> Resident) -> Option<Arc<Resident>> {
+    pub(crate) fn place(
+        &self,
+        key: Key,
+        make: impl FnOnce(Weight) -> Resident,
+    ) -> Option<Arc<Resident>> {
         let mut places = self.places();
+        let places = &mut *places;
         if places.closed {
             return None;
         }
-        let place = places.objects.entry(key);
-        let place = Arc::clone(place.or_insert_with(|| Arc::new(make())));
-        if places.objects.len() > self.limit {
-            drop(places);
+        let place = match places.objects.entry(key) {
+            Entry::Occupied(place) => Arc::clone(place.get()),
+            Entry::Vacant(free) => {
+                let resident = Arc::new(make(self.ceiling.weigh(KEPT)));
+                places.with_sql += usize::from(resident.has_sql());
+                Arc::clone(free.insert(resident))
+            }
+        };
+        if places.with_sql > self.sql_limit {
             self.changed.notify_one();
         }
         Some(place)
@@ -82,8 +107,14 @@ impl Residents {
         let mut places = self.places();
         let left = resident.close_if_empty();
         if left {
+            let places = &mut *places;
             let objects = &mut places.objects;
-            objects.remove(&(resident.namespace(), resident.key()));
+            if objects
+                .remove(&(resident.namespace(), resident.key()))
+                .is_some()
+            {
+                places.with_sql -= usize::from(resident.has_sql());
+            }
             // Those that sleep cost nothing.
             if objects.len() < objects.capacity() / 4 {
                 let few = objects.len() * 2;
@@ -99,7 +130,8 @@ impl Residents {
             return;
         };
         let resident = Arc::clone(resident);
-        let mut idle = self.idle_list();
+        let mut idle = self.idle_lists();
+        let idle = &mut idle[usize::from(resident.has_sql())];
         idle.push_back(Idle { resident, since });
         if idle.len() == 1 {
             self.changed.notify_one();
@@ -107,10 +139,10 @@ impl Residents {
     }
 
     /// Puts objects to sleep for as long as the host runs: those that were idle long enough, and while
-    /// too many are awake, those that were idle longest.
+    /// too much is held, or too many databases are open, those that were idle longest.
     pub(crate) async fn sweep(self: Arc<Self>) {
         loop {
-            match self.longest_idle(Instant::now()) {
+            match self.next(Instant::now()) {
                 Next::Now(resident) => {
                     resident.put_to_sleep().await;
                     // Where it has not left, it is to be looked at again.
@@ -128,34 +160,32 @@ impl Residents {
         }
     }
 
-    fn longest_idle(&self, now: Instant) -> Next {
-        let crowded = self.len() > self.limit;
-        let mut idle = self.idle_list();
-        while let Some(Idle { resident, since }) = idle.pop_front() {
-            match resident.still_idle() {
-                None => {}
-                // It was used since, and goes back to the end. So one in front of it may leave somewhat
-                // later than it could.
-                Some(later) if later > since => idle.push_back(Idle {
-                    resident,
-                    since: later,
-                }),
-                Some(since) if crowded || since + self.sleep_after <= now => {
-                    resident.delist();
-                    if idle.len() < idle.capacity() / 4 {
-                        let few = idle.len() * 2;
-                        idle.shrink_to(few);
-                    }
-                    return Next::Now(resident);
-                }
-                Some(since) => {
-                    let time = since + self.sleep_after;
-                    idle.push_front(Idle { resident, since });
-                    return Next::At(time);
-                }
-            }
+    fn next(&self, now: Instant) -> Next {
+        let too_many_sql = self.places().with_sql > self.sql_limit;
+        let mut lists = self.idle_lists();
+        let [keys, sql] = lists.each_mut().map(longest_idle);
+        let (list, since) = match (keys, sql) {
+            (_, Some(sql)) if too_many_sql => (1, sql),
+            (Some(keys), Some(sql)) if sql < keys => (1, sql),
+            (Some(keys), _) => (0, keys),
+            (None, Some(sql)) => (1, sql),
+            (None, None) => return Next::None,
+        };
+        let crowded = self.ceiling.is_exceeded() || (list == 1 && too_many_sql);
+        let time = since + self.sleep_after;
+        if !crowded && now < time {
+            return Next::At(time);
         }
-        Next::None
+        let list = &mut lists[list];
+        let Some(Idle { resident, .. }) = list.pop_front() else {
+            return Next::None;
+        };
+        resident.delist();
+        if list.len() < list.capacity() / 4 {
+            let few = list.len() * 2;
+            list.shrink_to(few);
+        }
+        Next::Now(resident)
     }
 
     /// How many objects are awake.
@@ -178,9 +208,13 @@ impl Residents {
 
     /// Lets go of all, which have to be asleep or given up.
     pub(crate) fn clear(&self) {
-        let objects = std::mem::take(&mut self.places().objects);
+        let objects = {
+            let mut places = self.places();
+            places.with_sql = 0;
+            std::mem::take(&mut places.objects)
+        };
         drop(objects);
-        self.idle_list().clear();
+        *self.idle_lists() = Default::default();
     }
 
     fn places(&self) -> MutexGuard<'_, Places> {
@@ -188,7 +222,27 @@ impl Residents {
         self.places.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn idle_list(&self) -> MutexGuard<'_, VecDeque<Idle>> {
+    fn idle_lists(&self) -> MutexGuard<'_, [VecDeque<Idle>; 2]> {
         self.idle.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Brings the one that was idle longest to the front of a list, and says since when it has been.
+fn longest_idle(list: &mut VecDeque<Idle>) -> Option<Instant> {
+    while let Some(Idle { resident, since }) = list.pop_front() {
+        match resident.still_idle() {
+            None => {}
+            // It was used since, and goes back to the end. So one in front of it may leave somewhat later
+            // than it could.
+            Some(later) if later > since => list.push_back(Idle {
+                resident,
+                since: later,
+            }),
+            Some(since) => {
+                list.push_front(Idle { resident, since });
+                return Some(since);
+            }
+        }
+    }
+    None
 }

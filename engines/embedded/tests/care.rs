@@ -665,19 +665,34 @@ async fn tables_that_cannot_be_made_leave_the_object_as_it_was() {
 #[tokio::test]
 async fn an_import_that_does_not_end_is_given_up_and_the_object_serves_on() {
     let data = tempdir().unwrap();
+    let host = start(data.path(), &ManualClock::new());
+    ledger(&host, "ann").book(5).await.unwrap();
+    let lines = export_ledger(&host, "ann").await;
+    host.shutdown().await;
+
     let host = Host::builder().data(data.path()).object::<Ledger>();
     let host = host.longest_deadline(Duration::from_millis(300)).start();
     let host = host.unwrap();
-    let ann = ledger(&host, "ann");
-    ann.book(5).await.unwrap();
-    let lines = export_ledger(&host, "ann").await;
     let endless = "CREATE TABLE endless AS WITH RECURSIVE n (i) AS \
                    (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT i FROM n WHERE i < 0; CREATE TABLE entries";
     let lines = lines.replace("CREATE TABLE entries", endless);
-    let refused = import_ledger(&host, "ann", Existing::Replace, lines).await;
-    assert!(matches!(refused, Err(ImportError::Sql(_))), "{refused:?}");
-    assert_eq!(ann.total().await.unwrap(), 5);
-    assert_eq!(ann.book(1).await.unwrap(), 6);
+    // On a machine that stands still it is late before it has begun, and so is a call.
+    let refused = loop {
+        let import = import_ledger(&host, "ann", Existing::Replace, lines.clone());
+        match import.await.unwrap_err() {
+            ImportError::Store(late) if late.code() == "deadline_exceeded" => {}
+            refused => break refused,
+        }
+    };
+    assert!(matches!(refused, ImportError::Sql(_)), "{refused:?}");
+    let ann = ledger(&host, "ann").with_idempotency_key("once");
+    let booked = loop {
+        match ann.book(1).await {
+            Err(late) if late.is_timeout() => {}
+            booked => break booked,
+        }
+    };
+    assert_eq!(booked.unwrap(), 6);
 }
 
 #[tokio::test]

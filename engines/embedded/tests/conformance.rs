@@ -82,7 +82,7 @@ impl Embedded {
 
 fn open(file: &Path) -> rusqlite::Connection {
     let connection = rusqlite::Connection::open(file).unwrap();
-    connection.busy_timeout(Duration::from_secs(10)).unwrap();
+    connection.busy_timeout(Duration::from_secs(60)).unwrap();
     connection
 }
 

@@ -27,7 +27,7 @@ mod server;
 
 use std::{env, fs::OpenOptions, path::Path, process::Command, time::Duration};
 
-use campaign::{Moment, Plan, Summary};
+use campaign::{Moment, Plan, Summary, Tamper};
 use random::Random;
 use rusqlite::Connection;
 use server::Orders;
@@ -45,7 +45,7 @@ async fn serves_until_it_is_killed() {
 }
 
 /// Runs one round for each of the moments.
-async fn campaign(moments: &[Moment], tamper: Option<fn(&Path)>) -> Result<Summary, String> {
+async fn campaign(moments: &[Moment], tamper: Option<Tamper>) -> Result<Summary, String> {
     let folder = tempdir().unwrap();
     let plan = Plan {
         rounds: u32::try_from(moments.len()).unwrap(),
@@ -86,17 +86,31 @@ async fn what_was_answered_is_there_and_whole_whenever_the_process_is_killed() {
 }
 
 /// What the campaign says when, after the last kill, somebody has changed what is there.
-async fn noticed(tamper: fn(&Path)) -> String {
-    let ran = campaign(&[Moment::Load, Moment::Load], Some(tamper)).await;
-    let noticed = ran.expect_err("it was not noticed");
-    assert!(noticed.contains("at the end"), "{noticed}");
-    noticed
+async fn noticed(tamper: Tamper) -> String {
+    for _ in 0..20 {
+        let ran = campaign(&[Moment::Load, Moment::Load], Some(tamper)).await;
+        let noticed = ran.expect_err("it was not noticed");
+        // A load that was small may have left nothing of the kind: then there is another.
+        if !noticed.contains(NOTHING_CHANGED) {
+            assert!(noticed.contains("at the end"), "{noticed}");
+            return noticed;
+        }
+    }
+    panic!("there was never anything to change");
 }
 
-fn sql(data: &Path, sql: &str) {
+const NOTHING_CHANGED: &str = "nothing was changed";
+
+fn sql(data: &Path, sql: &str) -> Result<(), String> {
     let database = Connection::open(data.join("objects.sqlite")).unwrap();
-    let changed = database.execute(sql, []).unwrap();
-    assert!(changed > 0, "{sql:?} has changed nothing");
+    changed(database.execute(sql, []).unwrap())
+}
+
+fn changed(rows: usize) -> Result<(), String> {
+    match rows {
+        0 => Err(NOTHING_CHANGED.to_owned()),
+        _ => Ok(()),
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -112,7 +126,10 @@ async fn the_campaign_notices_what_is_lost() {
     noticed(|data| {
         let log = data.join("objects.sqlite-wal");
         let log = OpenOptions::new().write(true).open(log).unwrap();
-        log.set_len(log.metadata().unwrap().len() / 2).unwrap();
+        // After some of its first commits: how far the last ones reach, and what of an earlier load is behind
+        // them, is not known.
+        log.set_len(20_000).unwrap();
+        Ok(())
     })
     .await;
 }
@@ -135,7 +152,7 @@ async fn the_campaign_notices_what_is_torn() {
             // One that was killed as it woke for the first time has no table.
             database.execute("DELETE FROM lines", []).unwrap_or(0)
         });
-        assert!(deleted.sum::<usize>() > 0, "nothing was changed");
+        changed(deleted.sum())
     });
     let rows = rows.await;
     assert!(rows.contains("are not the 0 rows"), "{rows}");

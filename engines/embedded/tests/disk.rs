@@ -160,16 +160,27 @@ impl Snapshot {
     }
 }
 
-/// Calls of two objects in turn, each in a commit of its own, of which all but the first few are in the
-/// log alone.
+/// Somebody who reads the database as it is: until it is dropped, what is in the log from now on stays there.
+fn reads_on(data: &Path) -> Connection {
+    let reader = Connection::open(data.join(DATABASE)).unwrap();
+    reader.execute_batch("BEGIN").unwrap();
+    let objects = "SELECT count(*) FROM objects";
+    reader.query_row(objects, [], |_| Ok(())).unwrap();
+    reader
+}
+
+/// Calls of two objects in turn, each in a commit of its own, which are in the log alone.
 async fn in_the_log(calls: u32) -> Snapshot {
     let data = tempdir().unwrap();
     let host = open(data.path()).unwrap();
+    // A host moves what it finds in the log when it starts, and that may take until now.
+    let reader = reads_on(data.path());
     for call in 0..calls {
         let count = vault(&host, &(call % 2)).add(700).await.unwrap();
         assert_eq!(count, call / 2 + 1);
     }
     let snapshot = Snapshot::of(data.path());
+    drop(reader);
     host.shutdown().await;
     snapshot
 }
@@ -317,6 +328,8 @@ async fn a_database_that_is_damaged_while_it_is_served_is_told_of() {
     let objects = 30;
     let data = in_the_database(objects).await.restore();
     let host = open(data.path()).unwrap();
+    // Or the pages below might be written over by what is moved there from the log.
+    let reader = reads_on(data.path());
     assert_eq!(vault(&host, &"new").add(1).await.unwrap(), 1);
     let path = data.path().join(DATABASE);
     let before = fs::read(&path).unwrap();
@@ -327,6 +340,7 @@ async fn a_database_that_is_damaged_while_it_is_served_is_told_of() {
     }
     assert!(damaged(&host, objects).await > 0);
     file.write_all_at(&before, 0).unwrap();
+    drop(reader);
     host.shutdown().await;
     let host = open(data.path()).unwrap();
     assert_eq!(damaged(&host, objects).await, 0);
@@ -535,7 +549,11 @@ async fn a_data_folder_that_may_only_be_read_is_refused() {
     let programs = tempdir().unwrap();
     allow(programs.path(), 0o755);
     let program = programs.path().join("program");
-    fs::copy(env::current_exe().unwrap(), &program).unwrap();
+    // By another process. Where this one writes it while a test beside this starts a program, that has it open
+    // for a moment too, and what is open to be written cannot be run.
+    let mut copy = Command::new("cp");
+    copy.arg(env::current_exe().unwrap()).arg(&program);
+    assert!(copy.status().unwrap().success());
     let anybody = "[ \"$(id -u)\" != 0 ] || set -- setpriv --reuid=65534 --clear-groups;";
     for (lock, refused) in [
         (0o444, "open the data folder"),

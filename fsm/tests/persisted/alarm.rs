@@ -1,7 +1,9 @@
 //! A machine's deadline as a job of `dokit-alarms`.
 
 use dokit_alarms::{Alarms, Outcome};
-use dokit_fsm::{DeadlineAlarm, DeadlineAlarmError, Hooks, NoHooks, Persisted, SendError};
+use dokit_fsm::{
+    DeadlineAlarm, DeadlineAlarmError, Hooks, NoHooks, Persisted, SendError, Transition,
+};
 use dokit_storage::{Faults, Memory, Store, Timestamp};
 use futures_executor::block_on;
 use serde::{Deserialize, Serialize};
@@ -150,4 +152,63 @@ fn the_machine_keeps_its_own_hooks_and_their_errors() {
         );
         assert_eq!(dump(&store).await, (Vec::new(), None));
     });
+}
+
+#[test]
+fn the_alarm_stands_at_the_deadline_of_the_state_that_a_hook_has_sent_the_machine_on_to() {
+    struct SendsOn;
+    impl Hooks<State, Event> for SendsOn {
+        type Error = SendError;
+
+        async fn on_entry(
+            &self,
+            step: &Transition<'_, State, Event>,
+            store: &mut impl Store,
+        ) -> Result<(), SendError> {
+            let next = match step.to {
+                State::Paid { .. } => ship(),
+                _ => return Ok(()),
+            };
+            ORDER.persisted().send(store, step.at, &next).await?;
+            Ok(())
+        }
+    }
+    block_on(async {
+        let mut store = Memory::new();
+        let order = ORDER
+            .persisted()
+            .hooks(SendsOn)
+            .alarm(JOBS, "order", Job::Expire);
+        order.start(&mut store, at(10)).await.unwrap();
+        order.send(&mut store, at(20), &pay()).await.unwrap();
+        let deadline = order.deadline(&store).await.unwrap();
+        assert_eq!(deadline, Some(at(20 + 5_400_000)), "of the shipped order");
+        assert_eq!(store.alarm().await.unwrap(), deadline);
+
+        // Nor is there one for a state that the machine has left within the commit.
+        let mut store = Memory::new();
+        let order = ORDER
+            .persisted()
+            .hooks(Cancels)
+            .alarm(JOBS, "order", Job::Expire);
+        order.start(&mut store, at(10)).await.unwrap();
+        order.send(&mut store, at(20), &Event::Retry).await.unwrap();
+        assert_eq!(order.state(&store).await.unwrap(), State::Cancelled);
+        assert_eq!(store.alarm().await.unwrap(), None);
+    });
+
+    struct Cancels;
+    impl Hooks<State, Event> for Cancels {
+        type Error = SendError;
+
+        async fn on_transition(
+            &self,
+            step: &Transition<'_, State, Event>,
+            store: &mut impl Store,
+        ) -> Result<(), SendError> {
+            let order = ORDER.persisted();
+            order.send(store, step.at, &Event::Cancel).await?;
+            Ok(())
+        }
+    }
 }

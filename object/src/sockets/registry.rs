@@ -1,3 +1,5 @@
+//! The sockets of one object, which are there while it sleeps.
+
 use std::{
     collections::BTreeMap,
     fmt, mem,
@@ -6,35 +8,17 @@ use std::{
 
 use dokit_client::ObjectId;
 use dokit_storage::Timestamp;
-use http::StatusCode;
 
 use super::{
-    AutoResponse, Connection, Message, SocketAction, SocketActions, SocketId,
-    connection::Answers,
-    handshake,
+    AutoResponse, Connection, Message, SocketAction, SocketActions, SocketId, handshake,
+    limits::{AUTO_RESPONSE_BYTES, SOCKETS, check_attachment, check_close, checked_tags, too_many},
     line::Line,
+    running::{Mode, Refused, Running, Staged},
     switchboard::{Board, Key},
     version::Versions,
     websocket::WebSocket,
 };
-use crate::{Error, Handlers, Request, Response, Result};
-
-/// How many sockets one object has at most (X44).
-const SOCKETS: usize = 32_768;
-
-/// How many tags a socket has at most, and how long one is, in bytes (X44, which says characters; workerd
-/// counts bytes).
-const TAGS: usize = 10;
-const TAG_BYTES: usize = 256;
-
-/// How long an attachment is at most, in bytes of JSON: 16,384 (X52), less what an engine keeps beside it.
-const ATTACHMENT_BYTES: usize = 16_000;
-
-/// How long each text of an automatic answer is at most, in bytes (X46).
-const AUTO_RESPONSE_BYTES: usize = 2_048;
-
-/// How long the reason of a close frame is at most, in bytes (RFC 6455, 5.5).
-const REASON_BYTES: usize = 123;
+use crate::{Error, Handlers, Request, Result};
 
 /// The sockets of one object: they are there while it sleeps. Clones are handles to the same.
 #[derive(Clone)]
@@ -68,74 +52,6 @@ struct Entry {
     closed_by: Option<u64>,
     ended: bool,
     auto_responded: Option<Timestamp>,
-}
-
-/// The exclusive call that runs, if one does.
-#[derive(Debug, Default)]
-struct Running {
-    number: u64,
-    mode: Mode,
-    actions: Vec<SocketAction>,
-    accepted: Option<Connection>,
-}
-
-/// What may be done to sockets.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// No call runs, or only calls that take `&self`.
-    #[default]
-    Reading,
-    /// The object wakes.
-    Waking,
-    /// One exclusive call runs.
-    Writing,
-}
-
-/// What an exclusive call leaves.
-#[derive(Debug, Default)]
-pub(crate) struct Staged {
-    actions: SocketActions,
-    accepted: Option<Connection>,
-}
-
-impl Staged {
-    /// Puts the socket that was accepted into the answer to its handshake, which has to be that
-    /// socket's own.
-    pub(crate) fn deliver(self, response: &mut Response) -> Result<SocketActions> {
-        let answers = response.extensions_mut().remove::<Answers>();
-        match (self.accepted, answers) {
-            (None, None) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
-                return Err(Error::internal(Undelivered(
-                    "it answered with status 101 and accepted no socket",
-                )));
-            }
-            (None, None) => {}
-            (Some(connection), Some(Answers(id))) if connection.id() == id => {
-                connection.send_with(response);
-            }
-            (accepted, _) => {
-                // Its drop takes the socket back.
-                drop(accepted);
-                return Err(Error::internal(Undelivered(
-                    "a call that accepts a socket answers with that socket's `into_response`",
-                )));
-            }
-        }
-        Ok(self.actions)
-    }
-}
-
-/// What the log gets to see of an answer that does not go with what was accepted.
-#[derive(Debug, thiserror::Error)]
-#[error("failed to accept a socket: {0}")]
-struct Undelivered(&'static str);
-
-/// What the log gets to see of a call that may not do what it does.
-#[derive(Debug, thiserror::Error)]
-#[error("failed to {operation}: {reason}")]
-struct Refused {
-    operation: &'static str,
-    reason: &'static str,
 }
 
 impl Sockets {
@@ -311,16 +227,7 @@ impl Sockets {
     }
 
     pub(super) fn attach(&self, id: SocketId, json: String) -> Result<()> {
-        if json.len() > ATTACHMENT_BYTES {
-            return Err(Error::new(
-                413,
-                "attachment_too_large",
-                format!(
-                    "the attachment of a socket is {} bytes; the limit is {ATTACHMENT_BYTES}",
-                    json.len()
-                ),
-            ));
-        }
+        check_attachment(&json)?;
         let state = &mut *self.state();
         state.running.permit("attach a value to a socket")?;
         if let Some(entry) = state.open.get_mut(&id) {
@@ -543,70 +450,4 @@ impl Entry {
     fn is_open(&self) -> bool {
         !self.ended && self.closed_by.is_none() && !self.line.is_closed()
     }
-}
-
-impl Running {
-    fn permit(&self, operation: &'static str) -> Result<()> {
-        let reason = match self.mode {
-            Mode::Writing => return Ok(()),
-            Mode::Reading => "no call that takes `&mut self` is running",
-            Mode::Waking => "the object wakes, which nobody may be able to tell",
-        };
-        Err(Error::internal(Refused { operation, reason }))
-    }
-}
-
-pub(super) fn too_many(limit: usize, of: &str) -> Error {
-    Error::new(
-        503,
-        "too_many_sockets",
-        format!("{of} has at most {limit} sockets"),
-    )
-}
-
-fn checked_tags(tags: &[&str]) -> Result<Arc<[String]>> {
-    let mut distinct: Vec<String> = Vec::with_capacity(tags.len().min(TAGS));
-    for tag in tags {
-        if tag.len() > TAG_BYTES {
-            return Err(Error::new(
-                400,
-                "invalid_tag",
-                format!(
-                    "a tag of a socket is {} bytes; the limit is {TAG_BYTES}",
-                    tag.len()
-                ),
-            ));
-        }
-        if distinct.iter().any(|known| known == tag) {
-            continue;
-        }
-        if distinct.len() == TAGS {
-            return Err(Error::new(
-                400,
-                "invalid_tag",
-                format!("a socket has at most {TAGS} tags"),
-            ));
-        }
-        distinct.push((*tag).to_owned());
-    }
-    Ok(distinct.into())
-}
-
-/// Refuses a code that may not stand in a close frame (RFC 6455, 7.4), or too long a reason.
-fn check_close(code: u16, reason: &str) -> Result<()> {
-    let wrong = if !matches!(code, 1000..=1003 | 1007..=1014 | 3000..=4999) {
-        format!("code {code} is not 1000 to 1003, 1007 to 1014 or 3000 to 4999")
-    } else if reason.len() > REASON_BYTES {
-        format!(
-            "the reason is {} bytes; the limit is {REASON_BYTES}",
-            reason.len()
-        )
-    } else {
-        return Ok(());
-    };
-    Err(Error::new(
-        500,
-        "invalid_close",
-        format!("failed to close a socket: {wrong}"),
-    ))
 }

@@ -10,10 +10,7 @@ use std::{
 use dokit_client::ObjectId;
 use dokit_storage::Timestamp;
 
-use super::{
-    Connection, SocketId, Sockets,
-    registry::{Inner, too_many},
-};
+use super::{Connection, SocketId, Sockets, limits::too_many, registry::Inner};
 use crate::{Context, ObjectType, Result};
 
 /// Which object.

@@ -6,6 +6,7 @@
 mod bindings;
 mod conformance;
 mod driven;
+mod listening;
 mod page;
 // The client of the embedded engine's tests.
 #[path = "../../../embedded/tests/peer/mod.rs"]

@@ -173,11 +173,12 @@ impl Reader {
         for file in ["index.js", "index_bg.wasm"] {
             fs::copy(self.folder.join("build").join(file), module.join(file)).unwrap();
         }
-        fs::copy(
-            target().join("debug/config"),
-            built.join("config").join(name),
-        )
-        .unwrap();
+        // By another process. Where this one writes it while a test beside this starts a program, that has it
+        // open for a moment too, and what is open to be written cannot be run.
+        let mut copy = Command::new("cp");
+        copy.arg(target().join("debug/config"));
+        copy.arg(built.join("config").join(name));
+        assert!(copy.status().unwrap().success());
         self.serving = Some(Workerd::start(name));
     }
 

@@ -1,10 +1,10 @@
 //! workerd as a process of its own, that serves what `.ci/workerd` has built.
 
 use std::{
-    io::{BufRead, BufReader, Read, Write},
+    io::{Read, Write},
     net::{SocketAddr, TcpStream},
     path::Path,
-    process::{Child, Command, Stdio},
+    process::{Child, Command},
     thread,
     time::{Duration, Instant},
 };
@@ -12,6 +12,8 @@ use std::{
 use http::{HeaderName, Request, Response};
 use serde_json::Value;
 use tempfile::TempDir;
+
+use crate::listening;
 
 /// A test that waits longer for an answer has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -149,19 +151,12 @@ fn start(command: &[String], data: &Path) -> (Child, u16) {
         unreachable!("a command is a program and a worker");
     };
     let program = Path::new(env!("CARGO_MANIFEST_DIR")).join(program);
-    let mut process = Command::new(program)
+    let mut command = Command::new(program);
+    command
         .args([worker, "serve", "--addr", "127.0.0.1:0", "--data"])
         .arg(data)
-        .args(options)
-        .stdout(Stdio::piped())
-        .spawn()
-        .unwrap();
-    let mut told = String::new();
-    let output = process.stdout.take().unwrap();
-    BufReader::new(output).read_line(&mut told).unwrap();
-    let event: Value = serde_json::from_str(&told).unwrap();
-    let port = event["port"].as_u64().unwrap().try_into().unwrap();
-    (process, port)
+        .args(options);
+    listening::start(&mut command)
 }
 
 /// Asks again and again.

@@ -17,27 +17,33 @@ fn call(server: &Workerd, path: &str, arguments: &Value) -> Value {
     answer
 }
 
-fn witnessed(server: &Workerd, namespace: &str) -> bool {
-    call(
-        server,
-        &format!("/{namespace}/witness/get"),
-        &json!(["count"]),
-    ) == json!(1)
+/// Waits until so many calls and alarms hang, or have hung.
+fn wait_until_witnessed(server: &Workerd, namespace: &str, hangs: u64) {
+    let witness = format!("/{namespace}/witness/get");
+    wait_until(|| call(server, &witness, &json!(["count"])) == json!(hangs));
 }
 
 #[test]
 #[ignore = "needs workerd: run .ci/workerd"]
 fn a_call_that_never_ends_is_given_up_at_its_deadline_also_after_an_early_commit() {
     let server = Workerd::start("probe");
+    // From now on the clock stands still.
+    assert_eq!(server.send("POST", "/-start", "[]").0, 200);
     for namespace in NAMESPACES {
-        for early in [None, Some("early")] {
+        for (hangs, early) in [(1, None), (2, Some("early"))] {
             let object = format!("/{namespace}/{}", early.unwrap_or("none"));
             let hang = Request::builder()
                 .method("POST")
                 .uri(format!("{object}/hang"))
                 .header(header::TIMEOUT_MS, "500");
             let hang = hang.body(json!([early, "late"]).to_string()).unwrap();
-            let answer = server.request(&hang);
+            let answer = thread::scope(|scope| {
+                let answer = scope.spawn(|| server.request(&hang));
+                wait_until_witnessed(&server, namespace, hangs);
+                let advance = "/-advance?by=500&meanwhile=true";
+                assert_eq!(server.send("POST", advance, "").0, 200);
+                answer.join().unwrap()
+            });
             assert_eq!(answer.status().as_u16(), 504, "{object}: {}", answer.body());
             let told: Value = serde_json::from_str(answer.body()).unwrap();
             assert_eq!(told["code"], "deadline_exceeded");
@@ -60,7 +66,7 @@ fn a_panic_ends_what_runs_in_other_objects_and_all_of_them_serve_on() {
                 let arguments = json!(["early", "late"]).to_string();
                 server.send("POST", &format!("{a}/hang"), &arguments).0
             });
-            wait_until(|| witnessed(&server, namespace));
+            wait_until_witnessed(&server, namespace, 1);
             let panic = json!(["k", 1]).to_string();
             let (status, told) = server.json("POST", &format!("{b}/put_then_panic"), &panic);
             assert_eq!((status, &told["code"]), (500, &json!("internal")), "{told}");
@@ -91,7 +97,7 @@ fn hangs_at_first(namespace: &str, meanwhile: impl FnOnce(&Workerd)) -> (Value, 
     let at = call(&server, &format!("{a}/hang_later"), &json!([1000, 1]));
     thread::scope(|scope| {
         let rings = scope.spawn(|| server.send("POST", "/-advance?by=1000", "").0);
-        wait_until(|| witnessed(&server, namespace));
+        wait_until_witnessed(&server, namespace, 1);
         meanwhile(&server);
         assert_eq!(rings.join().unwrap(), 200);
     });

@@ -38,8 +38,11 @@ pub(crate) struct Plan {
     /// The moments of the first rounds, before random ones.
     pub(crate) moments: Vec<Moment>,
     /// What is done to the data folder after the last kill, to see that it is noticed.
-    pub(crate) tamper: Option<fn(&Path)>,
+    pub(crate) tamper: Option<Tamper>,
 }
+
+/// Changes something, or says why it could not.
+pub(crate) type Tamper = fn(&Path) -> Result<(), String>;
 
 /// When a server is killed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -151,26 +154,35 @@ pub(crate) async fn run(plan: &Plan, program: Program<'_>) -> Result<Summary, Bo
         summary.ends.push(moment);
     }
     if let Some(tamper) = plan.tamper {
-        tamper(&plan.data);
+        tamper(&plan.data)?;
     }
     // Twice, and what was tried again the first time has fired too.
     for after in [plan.rounds, plan.rounds + 1] {
         let orders = orders(plan, after, &mut random);
-        let mut process = Process::start(program, &orders)?;
-        let objects = Objects::at(&process.address()?)?;
-        load::send_again(&world, &objects).await?;
-        for generation in 0..plan.rounds.div_ceil(GENERATION) {
-            let (generation, doubts) = (generation.to_string(), &mut summary.doubts);
-            let checked = check::objects(&world, &objects, &generation, &mut process, doubts);
-            checked
-                .await
-                .map_err(|error| format!("at the end: {error}"))?;
-        }
-        check::databases(&plan.data, true)?;
-        process.stop(None)?;
+        let looked = look(plan, &orders, program, &world, &mut summary.doubts).await;
+        looked.map_err(|error| format!("at the end: {error}"))?;
     }
     summary.answered = world.answered();
     Ok(summary)
+}
+
+/// Looks at everything that any round has left.
+async fn look(
+    plan: &Plan,
+    orders: &Orders,
+    program: Program<'_>,
+    world: &World,
+    doubts: &mut Doubts,
+) -> Result<(), Box<dyn Error>> {
+    let mut process = Process::start(program, orders)?;
+    let objects = Objects::at(&process.address()?)?;
+    load::send_again(world, &objects).await?;
+    for generation in 0..plan.rounds.div_ceil(GENERATION) {
+        let generation = generation.to_string();
+        check::objects(world, &objects, &generation, &mut process, doubts).await?;
+    }
+    check::databases(&plan.data, true)?;
+    Ok(process.stop(None)?)
 }
 
 fn orders(plan: &Plan, round: u32, random: &mut Random) -> Orders {

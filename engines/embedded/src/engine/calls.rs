@@ -153,10 +153,9 @@ impl Engine {
         mut message: Message,
     ) -> Result<(), ErrorReply> {
         loop {
-            let make = || Resident::new(self.own(), object_type, id.clone());
-            let resident = self
-                .residents(object_type)
-                .place((object_type.namespace(), *id.as_bytes()), make);
+            let make = |weight| Resident::new(self.own(), object_type, id.clone(), weight);
+            let key = (object_type.namespace(), *id.as_bytes());
+            let resident = self.residents().place(key, make);
             let resident = resident.ok_or_else(ErrorReply::shutting_down)?;
             match resident.tell(message, &self.runtime) {
                 Ok(before) => {

@@ -1,14 +1,10 @@
 //! How a host ends: in order, or all at once.
 
-use std::{
-    sync::{Arc, PoisonError},
-    time::Duration,
-};
+use std::{sync::PoisonError, time::Duration};
 
 use tokio::task::AbortHandle;
 
 use super::Engine;
-use crate::resident::Resident;
 
 /// How long a shutdown waits for databases to close, once nothing of them is on its way any more.
 const CLOSING: Duration = Duration::from_secs(10);
@@ -19,7 +15,7 @@ impl Engine {
         // A second one waits for the first.
         let _only = self.shutdown.lock().await;
         self.stop_tasks();
-        let residents = self.close_residents();
+        let residents = self.residents.close();
         let finish = async {
             for resident in &residents {
                 resident.finished().await;
@@ -29,7 +25,7 @@ impl Engine {
             tracing::warn!("calls still ran after {grace:?} and were given up");
             residents.iter().for_each(|resident| resident.abort());
         }
-        self.clear_residents();
+        self.residents.clear();
         self.peers.say_goodbye(&self.switchboard).await;
         if tokio::time::timeout(CLOSING, self.databases.closed())
             .await
@@ -40,17 +36,6 @@ impl Engine {
         if let Some(own) = self.own.upgrade() {
             let _ = tokio::task::spawn_blocking(move || own.close()).await;
         }
-    }
-
-    fn close_residents(&self) -> Vec<Arc<Resident>> {
-        self.residents
-            .iter()
-            .flat_map(|those| those.close())
-            .collect()
-    }
-
-    fn clear_residents(&self) {
-        self.residents.iter().for_each(|those| those.clear());
     }
 
     fn stop_tasks(&self) {
@@ -81,10 +66,10 @@ impl Drop for Engine {
     fn drop(&mut self) {
         self.stop_tasks();
         self.switchboard.forget_all();
-        for resident in self.close_residents() {
+        for resident in self.residents.close() {
             resident.abort();
         }
-        self.clear_residents();
+        self.residents.clear();
         self.close();
     }
 }

@@ -7,7 +7,7 @@ use tempfile::tempdir;
 use tokio::{sync::Semaphore, task::yield_now};
 
 use super::*;
-use crate::{Builder, Host};
+use crate::{Builder, Host, resident::KEPT};
 
 #[rpc]
 trait EchoApi {
@@ -66,7 +66,7 @@ async fn call_fifty(host: &Host) {
 }
 
 fn in_memory(host: &Host) -> usize {
-    host.engine().residents[0].len()
+    host.engine().residents().len()
 }
 
 fn tasks() -> usize {
@@ -124,16 +124,16 @@ async fn an_object_that_is_used_stays_and_one_that_is_not_leaves() {
 }
 
 #[tokio::test]
-async fn of_more_objects_than_may_be_awake_those_leave_that_were_idle_longest() {
+async fn where_objects_hold_more_than_they_may_those_leave_that_were_idle_longest() {
     let (_data, host) = start(|host| {
         let host = host.sleep_after(Duration::from_secs(3600));
-        host.awake_limit(10)
+        host.awake_memory(10 * (KEPT + size_of::<Echo>()) + KEPT / 2)
     });
     call_fifty(&host).await;
     while in_memory(&host) > 10 {
         yield_now().await;
     }
-    let left = host.engine().residents[0].all();
+    let left = host.engine().residents().all();
     let mut left: Vec<_> = left.iter().map(|one| one.key()).collect();
     let last = (40..50).map(|number| namespace(&host).id_from_name(&number.to_string()));
     let mut last: Vec<_> = last.map(|id| *id.as_bytes()).collect();
@@ -144,7 +144,7 @@ async fn of_more_objects_than_may_be_awake_those_leave_that_were_idle_longest() 
 
 #[tokio::test]
 async fn an_object_that_has_something_to_do_stays_however_many_are_awake() {
-    let (_data, host) = start(|host| host.awake_limit(0));
+    let (_data, host) = start(|host| host.awake_memory(0));
     let busy = EchoApiClient::new(namespace(&host).get_by_name("busy"));
     let mut waits = std::pin::pin!(busy.wait());
     assert!(waits.as_mut().now_or_never().is_none());

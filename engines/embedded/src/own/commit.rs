@@ -149,6 +149,7 @@ impl OwnStore {
         if given_up {
             self.undo();
         }
+        self.weigh();
         match committed {
             Ok(()) => self.flight().landed(done),
             Err(error) => self.fail(&error),

@@ -18,8 +18,9 @@ use crate::{
     error::DatabaseError,
     flight::Flight,
     metrics::Metrics,
-    own::{Own, OwnStore, State},
+    own::{OPEN, Own, OwnStore, State},
     store::SharedStore,
+    weight::Ceiling,
 };
 
 /// The folder of the databases that objects have to themselves:
@@ -35,6 +36,7 @@ pub(crate) struct Databases {
     synced: Mutex<HashSet<PathBuf>>,
     runtime: Handle,
     metrics: Arc<Metrics>,
+    ceiling: Arc<Ceiling>,
 }
 
 impl Databases {
@@ -45,6 +47,7 @@ impl Databases {
         limit: usize,
         runtime: Handle,
         metrics: Arc<Metrics>,
+        ceiling: Arc<Ceiling>,
     ) -> Self {
         Self {
             folder: data.join("sql"),
@@ -54,6 +57,7 @@ impl Databases {
             synced: Mutex::default(),
             runtime,
             metrics,
+            ceiling,
         }
     }
 
@@ -90,6 +94,7 @@ impl Databases {
                 state: Mutex::new(State::default()),
                 runtime: databases.runtime.clone(),
                 metrics: Arc::clone(&databases.metrics),
+                weight: Mutex::new(Some(databases.ceiling.weigh(OPEN))),
                 place: Some(place),
             })
         };
@@ -99,6 +104,7 @@ impl Databases {
             own: Arc::new(own),
             index,
         };
+        store.weigh();
         store.mend_hint().await?;
         Ok(store)
     }

@@ -8,8 +8,8 @@ use std::{
 use dokit_client::{ErrorReply, ObjectId};
 use dokit_object::{Activation, Context};
 
-use super::{Envelope, Resident};
-use crate::{flight::commit_failed, object_store::ObjectStore};
+use super::{Envelope, KEPT, Resident};
+use crate::{flight::commit_failed, object_store::ObjectStore, weight::Weight};
 
 /// What is in memory of an object.
 #[derive(Debug)]
@@ -19,6 +19,8 @@ pub(super) struct Memory {
     /// It outlives an activation, so that the next one sees what is on its way, and goes when a commit
     /// has failed.
     pub(super) store: Option<ObjectStore>,
+    /// What all this holds.
+    pub(super) weight: Weight,
 }
 
 impl Resident {
@@ -73,7 +75,7 @@ impl Resident {
         // The object is gone before its place is: when another is made, there is none beside it.
         memory.clear();
         match self.engine.upgrade() {
-            Some(engine) => engine.residents(self.object_type).forget(self),
+            Some(engine) => engine.residents().forget(self),
             None => true,
         }
     }
@@ -115,14 +117,28 @@ impl Memory {
     /// Drops all of it.
     pub(super) fn clear(&mut self) {
         self.reset();
-        self.store = None;
+        if let Some(store) = self.store.take() {
+            store.leave();
+        }
+        self.weight.set(0);
+    }
+
+    /// Has what it holds now counted.
+    pub(super) fn weigh(&mut self) {
+        let activation = self.activation.as_mut();
+        let bytes = AssertUnwindSafe(|| activation.map_or(0, Activation::bytes));
+        let bytes = catch_unwind(bytes).unwrap_or_else(|panic| {
+            self.panicked(&*panic);
+            0
+        });
+        self.weight.set(bytes.saturating_add(KEPT));
     }
 
     pub(super) fn panicked(&mut self, panic: &(dyn Any + Send)) {
         let text = panic.downcast_ref::<&str>().copied();
         let text = text.or_else(|| panic.downcast_ref::<String>().map(String::as_str));
         let (id, text) = (&self.id, text.unwrap_or("no text"));
-        tracing::error!(%id, name = id.name(), "the object panicked when it was dropped: {text}");
+        tracing::error!(%id, name = id.name(), "the object panicked between two calls: {text}");
         self.reset();
     }
 }

@@ -46,7 +46,7 @@ async fn a_limit_may_be_as_large_as_a_number_is() {
         .body_limit(usize::MAX)
         .waiting_calls(usize::MAX)
         .waiting_bytes(usize::MAX)
-        .awake_limit(1);
+        .awake_memory(1);
     let server = Server::start(without_end).await;
     let mut peer = server.connect().await;
     for name in ["a", "b", "c"] {
@@ -54,8 +54,8 @@ async fn a_limit_may_be_as_large_as_a_number_is() {
             .await;
         assert_eq!(peer.answer().await.body, b"3");
     }
-    // Those that are too many leave before their time.
-    while !server.host.metrics().contains("dokit_objects_awake 1\n") {
+    // Those that hold too much leave before their time.
+    while !server.host.metrics().contains("dokit_objects_awake 0\n") {
         yield_now().await;
     }
     server.host.shutdown().await;

@@ -114,7 +114,8 @@ async fn ask(address: SocketAddr, request: &str) -> Answer {
 #[tokio::test]
 async fn what_happens_is_counted_in_the_text_format_of_prometheus() {
     let data = tempdir().unwrap();
-    let server = Server::start(builder(data.path())).await;
+    let awake = builder(data.path()).sleep_after(Duration::from_secs(3600));
+    let server = Server::start(awake).await;
     let host = &server.host;
     parse(&host.metrics());
     let door = DoorApiClient::new(host.namespace::<Door>().get_by_name("counted"));

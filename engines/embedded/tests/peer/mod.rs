@@ -14,7 +14,7 @@ use tokio_tungstenite::tungstenite::{
 };
 
 /// A test that waits longer for anything has failed.
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// One end of a socket; the host has the other.
 #[derive(Debug)]

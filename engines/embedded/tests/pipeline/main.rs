@@ -213,7 +213,7 @@ struct Disk(Connection);
 impl Disk {
     fn of(data: &Path) -> Self {
         let connection = Connection::open(data.join("objects.sqlite")).unwrap();
-        connection.busy_timeout(Duration::from_secs(10)).unwrap();
+        connection.busy_timeout(Duration::from_secs(60)).unwrap();
         Self(connection)
     }
 

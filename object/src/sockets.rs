@@ -8,9 +8,11 @@ mod action;
 mod broadcast;
 mod connection;
 mod handshake;
+mod limits;
 mod line;
 mod message;
 mod registry;
+mod running;
 mod switchboard;
 mod version;
 mod websocket;
@@ -29,4 +31,4 @@ pub use websocket::WebSocket;
 pub use wire::Wire;
 
 pub(crate) use handshake::ask_for_upgrade;
-pub(crate) use registry::{Mode, Staged};
+pub(crate) use running::{Mode, Staged};
