@@ -207,6 +207,7 @@ mod tests {
         metrics::Metrics,
         own::Databases,
         store::{Shared, SharedStore},
+        weight::Ceiling,
         writer::Writer,
     };
 
@@ -239,7 +240,9 @@ mod tests {
         runtime.expect("it can be started").block_on(async {
             let limits = Limits::default();
             let (handle, path) = (Handle::current(), folder.path());
-            let databases = Arc::new(Databases::new(path, limits, 1, handle, metrics));
+            let ceiling = Arc::new(Ceiling::new(usize::MAX, Arc::default()));
+            let databases = Databases::new(path, limits, 1, handle, metrics, ceiling);
+            let databases = Arc::new(databases);
             let id = ObjectId::from_name("test", "a");
             let index = SharedStore::open(shared, "test", id).expect("it is new");
             let store = databases.open("test", index).await.expect("it is new");
