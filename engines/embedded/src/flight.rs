@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 
 use crate::{
     error::{DatabaseError, with_source},
+    metrics::Metrics,
     resident::{Answer, Reply},
 };
 
@@ -39,6 +40,8 @@ pub(crate) struct Release {
     pub(crate) sockets: SocketActions,
     pub(crate) reply: Reply,
     pub(crate) answer: Answer,
+    /// Where the call was an alarm's last try: who counts that it is kept as failed.
+    pub(crate) gave_up: Option<Arc<Metrics>>,
 }
 
 impl Release {
@@ -49,6 +52,9 @@ impl Release {
     }
 
     fn go(self) {
+        if let Some(metrics) = self.gave_up {
+            metrics.alarm_given_up();
+        }
         // The caller may have gone; the call has happened all the same.
         let _ = self.reply.send(self.answer);
     }
@@ -302,6 +308,7 @@ mod tests {
             sockets,
             reply,
             answer,
+            gave_up: None,
         };
         (release, answered)
     }
