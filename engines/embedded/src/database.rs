@@ -23,6 +23,7 @@ pub(crate) use open::open;
 
 /// The file of the shared database.
 pub(crate) const FILE: &str = "objects.sqlite";
+
 /// How long a write waits for another process that has the database locked.
 pub(crate) const BUSY: Duration = Duration::from_secs(10);
 
