@@ -128,6 +128,14 @@ impl Flight {
         self.state().sent
     }
 
+    /// Does something before any other batch is sent, unless one was after that with the number `sent`.
+    pub(crate) fn unless_sent_since(&self, sent: u64, then: impl FnOnce()) {
+        let state = self.state();
+        if state.sent == sent {
+            then();
+        }
+    }
+
     /// Lets go what a call gives once all that was sent so far is durable.
     pub(crate) fn release(&self, mut release: Release) {
         let mut state = self.state();
