@@ -88,17 +88,17 @@ pub enum Handled {
         at: Timestamp,
     },
     /// The action failed for the last time, or no such action is known. It is
-    /// [parked](ActionKey::parked).
-    Parked {
+    /// kept as [dead](ActionKey::dead).
+    Dead {
         /// What went wrong; for an unknown action it names the known ones.
         error: String,
     },
 }
 
-/// An action that has been given up.
+/// An action that has been given up: it is kept until it is revived or another takes its place.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[non_exhaustive]
-pub struct Parked {
+pub struct DeadAction {
     /// The action as JSON text: its name.
     pub json: String,
     /// What went wrong.
@@ -138,7 +138,7 @@ impl<A> ActionKey<A> {
         let mut txn = Transaction::begin(store);
         let existed = txn.get(self.key).await?.is_some();
         self.clear(&mut txn).await?;
-        let mut table = Table::read(&txn).await?;
+        let mut table = Table::read_fired(&txn).await?;
         table.set(&self.slot(), None);
         table.write(&mut txn).await?;
         txn.commit().await?;
@@ -146,13 +146,13 @@ impl<A> ActionKey<A> {
     }
 
     /// The action that was given up last.
-    pub async fn parked<T: Store>(&self, store: &T) -> Result<Option<Parked>> {
-        let key = self.parked_key();
+    pub async fn dead<T: Store>(&self, store: &T) -> Result<Option<DeadAction>> {
+        let key = self.dead_key();
         let json = store.get(&key).await?;
         Ok(json.map(|json| decode(&key, &json)).transpose()?)
     }
 
-    /// Makes the [parked](Self::parked) action the one that is due now, with all its tries, and
+    /// Makes the [dead](Self::dead) action the one that is due now, with all its tries, and
     /// says whether there was one. One commit.
     ///
     /// # Errors
@@ -160,7 +160,7 @@ impl<A> ActionKey<A> {
     /// [`Error::AlreadyScheduled`] when there is an action under the key.
     pub async fn revive<T: Store>(&self, store: &mut T, now: Timestamp) -> Result<bool> {
         let mut txn = Transaction::begin(store);
-        let Some(parked) = self.parked(&txn).await? else {
+        let Some(dead) = self.dead(&txn).await? else {
             return Ok(false);
         };
         if txn.get(self.key).await?.is_some() {
@@ -169,10 +169,9 @@ impl<A> ActionKey<A> {
             });
         }
         let mut batch = Batch::new();
-        batch.delete(self.parked_key());
+        batch.delete(self.dead_key());
         Store::commit(&mut txn, batch).await?;
-        self.write(&mut txn, now, When::at(now), parked.json)
-            .await?;
+        self.write(&mut txn, now, When::at(now), dead.json).await?;
         txn.commit().await?;
         Ok(true)
     }
@@ -181,7 +180,8 @@ impl<A> ActionKey<A> {
         format!("action:{}", self.key)
     }
 
-    fn parked_key(&self) -> String {
+    fn dead_key(&self) -> String {
+        // The name that it has in data written so far.
         format!("{}/parked", self.key)
     }
 
@@ -258,7 +258,7 @@ impl<A: Serialize + DeserializeOwned> ActionKey<A> {
     /// # Errors
     ///
     /// Only those of the storage: an action that fails is tried again later, and one that cannot
-    /// run is [parked](Self::parked), so that neither wakes the object without end.
+    /// run is kept as [dead](Self::dead), so that neither wakes the object without end.
     pub async fn handle<T, F>(&self, store: &mut T, now: Timestamp, run: F) -> Result<Handled>
     where
         T: Store,
@@ -291,9 +291,9 @@ impl<A: Serialize + DeserializeOwned> ActionKey<A> {
             Ok(action) => action,
             Err(error) => {
                 let error = format!("decode action {}: {error}", cut(&json, 64));
-                self.park(&mut txn, now, json, &error).await?;
+                self.bury(&mut txn, now, json, &error).await?;
                 txn.commit().await?;
-                return Ok(Handled::Parked { error });
+                return Ok(Handled::Dead { error });
             }
         };
         let failure = match caught(run(&mut txn, action)).await {
@@ -318,8 +318,8 @@ impl<A: Serialize + DeserializeOwned> ActionKey<A> {
             let mut table = Table::read(&txn).await?;
             table.set(&self.slot(), None);
             table.write(&mut txn).await?;
-            self.park(&mut txn, now, json, &error).await?;
-            Handled::Parked { error }
+            self.bury(&mut txn, now, json, &error).await?;
+            Handled::Dead { error }
         } else {
             let at = match failure.advice {
                 Advice::RetryAfter(delay) => now.saturating_add(delay).min(Timestamp::LAST),
@@ -336,16 +336,16 @@ impl<A: Serialize + DeserializeOwned> ActionKey<A> {
         Ok(handled)
     }
 
-    async fn park<T: Store>(
+    async fn bury<T: Store>(
         &self,
         txn: &mut Transaction<'_, T>,
         at: Timestamp,
         json: String,
         error: &str,
     ) -> Result<()> {
-        let key = self.parked_key();
+        let key = self.dead_key();
         let error = error.to_owned();
-        let json = encode(&key, &Parked { json, error, at })?;
+        let json = encode(&key, &DeadAction { json, error, at })?;
         let mut batch = Batch::new();
         batch.put(key, json);
         txn.commit(batch).await?;

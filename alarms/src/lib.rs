@@ -18,7 +18,7 @@ mod run;
 mod scheduled;
 mod when;
 
-pub use action_key::{ActionKey, Handled, Parked};
+pub use action_key::{ActionKey, DeadAction, Handled};
 pub use alarms::Alarms;
 pub use deadline::{Deadline, Wakes, cancel_alarm, schedule_alarm, wakes};
 pub use duration::{DurationError, format_duration, parse_duration};

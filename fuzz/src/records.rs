@@ -107,7 +107,7 @@ pub fn records(bytes: &[u8]) {
         let _ = machine.send_once(&mut store, NOW, "id", &Event::Pay).await;
         let _ = machine.expire(&mut store, NOW).await;
 
-        let _ = ACTION.parked(&store).await;
+        let _ = ACTION.dead(&store).await;
         let _ = ACTION
             .handle(&mut store, NOW, async |_, job| run(job))
             .await;

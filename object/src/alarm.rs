@@ -96,6 +96,14 @@ pub async fn fail_alarm(store: &impl Store, now: Timestamp, error: &str) -> Resu
     Ok(Some(writes))
 }
 
+/// Whether these are the writes of an alarm that has failed for the last time, and is kept as failed.
+#[must_use]
+pub fn gives_up_alarm(writes: &Batch) -> bool {
+    let record = writes.written(RECORD).flatten();
+    let record = record.and_then(|json| decode::<Record>(RECORD, json).ok());
+    record.is_some_and(|record| record.next.is_none())
+}
+
 /// The writes by which what rang and could not be run rings again `at` a later time. The alarm stays what it
 /// was, and this does not count as a try of it.
 ///

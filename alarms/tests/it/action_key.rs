@@ -116,7 +116,7 @@ fn an_unknown_action_names_the_known_ones_and_is_parked() {
     for name in ["\"nope\"", "\"toString\"", "\"\""] {
         put(&mut store, name);
         let handled = block_on(ACTION.handle(&mut store, START, done)).unwrap();
-        let Handled::Parked { error } = handled else {
+        let Handled::Dead { error } = handled else {
             panic!("{handled:?}");
         };
         let bare = name.trim_matches('"');
@@ -129,8 +129,8 @@ fn an_unknown_action_names_the_known_ones_and_is_parked() {
             )
         );
         assert_eq!(alarm(&store), None);
-        let parked = block_on(ACTION.parked(&store)).unwrap().unwrap();
-        assert_eq!((parked.json.as_str(), parked.at), (name, START));
+        let dead = block_on(ACTION.dead(&store)).unwrap().unwrap();
+        assert_eq!((dead.json.as_str(), dead.at), (name, START));
     }
     let handled = block_on(ACTION.handle(&mut store, START, done)).unwrap();
     assert_eq!(handled, Handled::Nothing);
@@ -184,12 +184,12 @@ fn a_failing_action_is_rolled_back_tried_again_and_parked_at_last() {
     let now = fire(&mut store);
     let handled = block_on(action.handle(&mut store, now, async |_, _| Err("still down".into())));
     let error = "still down".to_owned();
-    assert_eq!(handled.unwrap(), Handled::Parked { error });
+    assert_eq!(handled.unwrap(), Handled::Dead { error });
     assert!(block_on(log_of(&store)).is_empty());
     assert_eq!(alarm(&store), None);
-    let parked = block_on(action.parked(&store)).unwrap().unwrap();
+    let dead = block_on(action.dead(&store)).unwrap().unwrap();
     assert_eq!(
-        (parked.json.as_str(), parked.error.as_str()),
+        (dead.json.as_str(), dead.error.as_str()),
         ("\"cleanup\"", "still down")
     );
 }

@@ -20,6 +20,7 @@ use tokio::sync::Notify;
 
 use crate::{
     error::{DatabaseError, with_source},
+    metrics::Metrics,
     resident::{Answer, Reply},
 };
 
@@ -39,6 +40,8 @@ pub(crate) struct Release {
     pub(crate) sockets: SocketActions,
     pub(crate) reply: Reply,
     pub(crate) answer: Answer,
+    /// Where the call was an alarm's last try: who counts that it is kept as failed.
+    pub(crate) gave_up: Option<Arc<Metrics>>,
 }
 
 impl Release {
@@ -49,6 +52,9 @@ impl Release {
     }
 
     fn go(self) {
+        if let Some(metrics) = self.gave_up {
+            metrics.alarm_given_up();
+        }
         // The caller may have gone; the call has happened all the same.
         let _ = self.reply.send(self.answer);
     }
@@ -120,6 +126,14 @@ impl Flight {
     /// The number of the last batch that was sent.
     pub(crate) fn sent(&self) -> u64 {
         self.state().sent
+    }
+
+    /// Does something before any other batch is sent, unless one was after that with the number `sent`.
+    pub(crate) fn unless_sent_since(&self, sent: u64, then: impl FnOnce()) {
+        let state = self.state();
+        if state.sent == sent {
+            then();
+        }
     }
 
     /// Lets go what a call gives once all that was sent so far is durable.
@@ -294,6 +308,7 @@ mod tests {
             sockets,
             reply,
             answer,
+            gave_up: None,
         };
         (release, answered)
     }

@@ -281,10 +281,6 @@ async fn fire(
     let Fired { object, at, .. } = fired;
     scheduler.held(|held| held.answered(object));
     let due = match engine.database().alarm(object) {
-        Ok(None) if answer.is_err() => {
-            engine.metrics().alarm_given_up();
-            false
-        }
         Ok(alarm) => alarm == Some(at),
         Err(_) => true,
     };

@@ -46,6 +46,21 @@ struct Place {
 }
 
 impl Lane {
+    /// Puts a batch into the flight: see [`Flight::send`].
+    pub(crate) fn send(
+        &self,
+        batch: Arc<Batch>,
+        send: impl FnOnce() -> Result<(), DatabaseError>,
+    ) -> Result<u64, DatabaseError> {
+        let written = Arc::clone(&batch);
+        self.flight.send(batch, || {
+            send()?;
+            // In one step with the sending: what is read beside this must not take the old value for the new.
+            self.place().known.wrote(&written);
+            Ok(())
+        })
+    }
+
     /// The row to write to; none where it has to be made, or to be given the name.
     pub(crate) fn row_to_write(&self) -> Option<Object> {
         let place = self.place();
@@ -134,8 +149,6 @@ impl SharedStore {
             return Ok(self.flight().sent());
         }
         self.shared.limits.check(&batch)?;
-        // Before it is sent: what reads beside this must not take the old value for the new.
-        self.lane.place().known.wrote(&batch);
         let writer = &self.shared.writer;
         let sent = writer.send(self.namespace, &self.id, batch, &self.lane);
         sent.map_err(|error| {
@@ -173,11 +186,9 @@ impl Store for SharedStore {
             Some(value) => value,
             None => Durable(self).get(key).await?,
         };
-        let mut place = self.lane.place();
         // Not where it may have been written meanwhile, by an early commit.
-        if self.flight().sent() == sent {
-            place.known.read(key, value.as_deref());
-        }
+        self.flight()
+            .unless_sent_since(sent, || self.lane.place().known.read(key, value.as_deref()));
         Ok(value)
     }
 
@@ -237,7 +248,7 @@ impl Store for Durable<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::cell::RefCell;
+    use std::{cell::RefCell, thread};
 
     use dokit_conformance::store::{run_all, run_all_durable};
     use dokit_storage::Memory;
@@ -340,6 +351,30 @@ mod tests {
         assert_eq!(block_on(store.get("key")).unwrap().as_deref(), Some("3"));
         let reopened = folder.object(store.id().clone());
         assert_eq!(block_on(reopened.get("key")).unwrap().as_deref(), Some("3"));
+    }
+
+    #[test]
+    fn who_reads_beside_a_write_does_not_bring_the_old_value_back() {
+        let folder = Folder::new();
+        let store = folder.fresh();
+        let read = || block_on(store.get("key")).unwrap();
+        thread::scope(|scope| {
+            let writing = scope.spawn(|| {
+                for number in 0..2_000 {
+                    // So many that `key` is not known any more.
+                    for other in 0..8 {
+                        block_on(store.get(&format!("other {other}"))).unwrap();
+                    }
+                    let mut batch = Batch::new();
+                    batch.put("key", number.to_string());
+                    store.send(batch).unwrap();
+                    assert_eq!(read(), Some(number.to_string()));
+                }
+            });
+            while !writing.is_finished() {
+                read();
+            }
+        });
     }
 
     /// Random batches, from a seed that the test names.

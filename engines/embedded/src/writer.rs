@@ -170,7 +170,7 @@ impl Writer {
             lane: None,
         };
         let mut own = None;
-        let number = lane.flight.send(batch, || {
+        let number = lane.send(batch, || {
             own = self.inner.enqueue(commit, lane)?;
             Ok(())
         })?;
@@ -380,7 +380,11 @@ impl Drop for Turn<'_> {
         let mut queue = self.inner.queue();
         queue.writing = false;
         let alone = self.commits == 1 && queue.commits.is_empty() && self.began.elapsed() < QUICK;
-        queue.alone = if alone { queue.alone + 1 } else { 0 };
+        queue.alone = if alone {
+            queue.alone.saturating_add(1)
+        } else {
+            0
+        };
         if queue.idle && (queue.stopped || !queue.commits.is_empty()) {
             self.inner.changed.notify_one();
         }

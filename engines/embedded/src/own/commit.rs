@@ -144,6 +144,7 @@ impl OwnStore {
         let mut state = self.state();
         state.early = false;
         let given_up = std::mem::take(&mut state.given_up);
+        let through = state.through;
         drop(state);
         if given_up {
             self.undo();
@@ -158,6 +159,10 @@ impl OwnStore {
             self.fail(&DatabaseError::new("the shared database failed"));
         }
         let mut state = self.state();
+        if state.through != through {
+            // The call went on before this did, and commits early once more: that is for it to end.
+            return;
+        }
         if std::mem::take(&mut state.again) && !self.flight().is_settled() {
             // No call has begun meanwhile, since it would have found no room.
             self.launch(state);
@@ -177,4 +182,95 @@ fn earliest(hint: Option<Timestamp>, alarm: Option<Timestamp>) -> Option<Timesta
 /// What was wrong with a statement its call was told when it ran.
 fn is_of_the_disk(error: &SqlError) -> bool {
     matches!(error, SqlError::Engine { .. })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{
+        sync::{Mutex, mpsc},
+        task::{Context, Wake, Waker},
+    };
+
+    use dokit_client::ObjectId;
+    use dokit_object::BoxFuture;
+    use dokit_storage::Limits;
+    use tempfile::tempdir;
+    use tokio::{
+        runtime::{Builder, Handle},
+        task::yield_now,
+    };
+
+    use super::*;
+    use crate::{
+        checkpoint::Log,
+        database,
+        metrics::Metrics,
+        own::Databases,
+        store::{Shared, SharedStore},
+        weight::Ceiling,
+        writer::Writer,
+    };
+
+    /// A call that goes on within the wake-up itself, before whoever woke it does.
+    struct AtOnce(Mutex<BoxFuture<'static, ()>>);
+
+    impl Wake for AtOnce {
+        fn wake(self: Arc<Self>) {
+            let waker = Waker::from(Arc::clone(&self));
+            let mut call = self.0.lock().expect("nobody has panicked");
+            let _ = call.as_mut().poll(&mut Context::from_waker(&waker));
+        }
+    }
+
+    #[test]
+    fn a_call_that_commits_again_at_once_keeps_the_next_call_waiting() {
+        let folder = tempdir().expect("there is room");
+        let (database, connections) =
+            database::open(folder.path(), ["test"].into_iter()).expect("the folder is ours");
+        let metrics = Arc::new(Metrics::new([]));
+        let counted = Arc::clone(&metrics);
+        let (writer, _) = Writer::start(connections, Log::default(), || false, |_| {}, counted);
+        let shared = Arc::new(Shared {
+            database,
+            writer,
+            limits: Limits::default(),
+        });
+        let mut runtime = Builder::new_current_thread();
+        let runtime = runtime.max_blocking_threads(1).build();
+        runtime.expect("it can be started").block_on(async {
+            let limits = Limits::default();
+            let (handle, path) = (Handle::current(), folder.path());
+            let ceiling = Arc::new(Ceiling::new(usize::MAX, Arc::default()));
+            let databases = Databases::new(path, limits, 1, handle, metrics, ceiling);
+            let databases = Arc::new(databases);
+            let id = ObjectId::from_name("test", "a");
+            let index = SharedStore::open(shared, "test", id).expect("it is new");
+            let store = databases.open("test", index).await.expect("it is new");
+            store.begin().expect("nothing runs");
+            let (release, held) = mpsc::channel::<()>();
+            let mut own = store.clone();
+            let call = Arc::new(AtOnce(Mutex::new(Box::pin(async move {
+                own.commit(batch("1")).await.expect("there is room");
+                // The one thread that could make the next one durable.
+                own.own.runtime.spawn_blocking(move || held.recv());
+                own.commit(batch("2")).await.expect("there is room");
+            }))));
+            call.wake();
+            while !store.flight().is_decided(1) {
+                yield_now().await;
+            }
+            assert!(!store.has_room(), "the second commit is under way");
+            release.send(()).expect("it is waited for");
+            store.flight().durable(2).await.expect("there is room");
+            while !store.has_room() {
+                yield_now().await;
+            }
+        });
+    }
+
+    fn batch(value: &str) -> Batch {
+        let mut batch = Batch::new();
+        batch.put("key", value);
+        batch
+    }
 }

@@ -3,16 +3,18 @@
 use std::{
     future::{Future, poll_fn},
     pin::pin,
+    sync::Arc,
 };
 
 use dokit_client::{Access, ErrorReply};
-use dokit_object::{Call, SocketActions, fail_alarm};
+use dokit_object::{Call, SocketActions, fail_alarm, gives_up_alarm};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tracing::Instrument;
 
 use super::{Answer, Envelope, Message, QUEUE, Reply, Resident, memory::Memory};
 use crate::{
     flight::{Release, commit_failed},
+    metrics::Metrics,
     object_store::ObjectStore,
     own::kind,
 };
@@ -87,12 +89,12 @@ impl Resident {
         let Some(outcome) = outcome else {
             // Dropped half way: nothing of it remains, in memory neither, but what it committed.
             drop(open);
-            if is_alarm {
-                self.give_up_alarm(store).await;
-            }
+            let gave_up = is_alarm && self.fail_alarm(store).await;
             memory.reset();
-            return self.answer(memory, reply, Err(ErrorReply::deadline_exceeded()));
+            let late = Err(ErrorReply::deadline_exceeded());
+            return self.release(memory, reply, late, SocketActions::default(), gave_up);
         };
+        let gave_up = is_alarm && outcome.reply.is_err() && gives_up_alarm(&outcome.writes);
         let open = if outcome.reset { open.anew() } else { Ok(open) };
         let kept = open.and_then(|open| open.keep(outcome.writes));
         let (answer, sockets, reset) = match kept {
@@ -102,24 +104,28 @@ impl Resident {
         if reset {
             memory.reset();
         }
-        self.release(memory, reply, answer, sockets);
+        self.release(memory, reply, answer, sockets, gave_up);
     }
 
-    /// Counts an alarm whose handler took too long as one that failed.
-    async fn give_up_alarm(&self, store: &ObjectStore) {
+    /// Counts an alarm whose handler took too long as one that failed, and says whether it was the last try.
+    async fn fail_alarm(&self, store: &ObjectStore) -> bool {
         let Some(engine) = self.engine.upgrade() else {
-            return;
+            return false;
         };
         let now = engine.clock().now();
         drop(engine);
         // Where this cannot be written either, the alarm is still there.
         store.ready_for(&Call::Alarm).await;
         let Ok(open) = store.begin() else {
-            return;
+            return false;
         };
         let failed = fail_alarm(store, now, "the alarm's handler took too long").await;
-        if let Ok(Some(writes)) = failed {
-            let _ = open.keep(writes);
+        match failed {
+            Ok(Some(writes)) => {
+                let last = gives_up_alarm(&writes);
+                open.keep(writes).is_ok() && last
+            }
+            _ => false,
         }
     }
 
@@ -193,12 +199,19 @@ impl Resident {
 
     /// Answers, once all that the call may have seen is durable.
     fn answer(&self, memory: &Memory, reply: Reply, answer: Answer) {
-        self.release(memory, reply, answer, SocketActions::default());
+        self.release(memory, reply, answer, SocketActions::default(), false);
     }
 
     /// Does what a call does to sockets and answers it, once all that it wrote or may have seen is
-    /// durable.
-    fn release(&self, memory: &Memory, reply: Reply, answer: Answer, sockets: SocketActions) {
+    /// durable: with `gave_up`, that an alarm is kept as failed.
+    fn release(
+        &self,
+        memory: &Memory,
+        reply: Reply,
+        answer: Answer,
+        sockets: SocketActions,
+        gave_up: bool,
+    ) {
         if let Err(ErrorReply { log: Some(log), .. }) = &answer {
             let (namespace, id) = (self.namespace(), &memory.id);
             tracing::error!(namespace, %id, name = id.name(), "{log}");
@@ -208,10 +221,16 @@ impl Resident {
                 sockets,
                 reply,
                 answer,
+                gave_up: gave_up.then(|| self.metrics()).flatten(),
             }),
             // It could not even be opened.
             None => drop(reply.send(answer)),
         }
+    }
+
+    fn metrics(&self) -> Option<Arc<Metrics>> {
+        let engine = self.engine.upgrade()?;
+        Some(Arc::clone(engine.metrics()))
     }
 }
 

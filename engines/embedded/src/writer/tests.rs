@@ -153,6 +153,19 @@ fn a_caller_that_is_alone_writes_for_itself_unless_it_would_have_to_wait() {
 }
 
 #[test]
+fn however_many_commits_have_come_one_by_one_the_next_is_written_too() {
+    let folder = tempdir().expect("there is room");
+    let (writer, writing) = open(folder.path(), Log::default(), || true);
+    let lane = Arc::new(Lane::default());
+    writer.inner.queue().alone = u32::MAX;
+    drop(Turn::begin(&writer.inner, 1));
+    let number = send(&writer, &lane).expect("it is open");
+    assert!(block_on(lane.flight.durable(number)).is_ok());
+    writer.stop();
+    writing.join();
+}
+
+#[test]
 fn a_caller_that_others_wait_for_does_not_write_for_itself() {
     let folder = tempdir().expect("there is room");
     for (may_wait, writes) in [(true, true), (false, false)] {

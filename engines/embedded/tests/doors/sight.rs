@@ -191,6 +191,9 @@ async fn what_happens_is_counted_in_the_text_format_of_prometheus() {
 #[rpc]
 trait BellApi {
     async fn ring_at(&mut self, at: Timestamp) -> Result<()>;
+    async fn refuse(&mut self) -> Result<()>;
+    /// Hands over a call that is refused again and again.
+    async fn hand_over(&mut self) -> Result<()>;
 }
 
 /// One that is `broken` fails to ring; the others ring when they are let.
@@ -205,7 +208,7 @@ impl DurableObject for Bell {
     }
 
     async fn alarm(&mut self, _: Alarm) -> Result<()> {
-        if self.0.name() == Some("broken") {
+        if self.0.name().is_some_and(|name| name.starts_with("broken")) {
             return Err(Error::new(500, "planned", "planned failure"));
         }
         let gate = Gate::of("bell");
@@ -218,6 +221,16 @@ impl DurableObject for Bell {
 impl BellApi for Bell {
     async fn ring_at(&mut self, at: Timestamp) -> Result<()> {
         Ok(self.0.storage().set_alarm(at).await?)
+    }
+
+    async fn refuse(&mut self) -> Result<()> {
+        Err(Error::new(503, "planned", "planned failure"))
+    }
+
+    async fn hand_over(&mut self) -> Result<()> {
+        let other = self.0.namespace::<Self>().get_by_name("other");
+        let refused = async |other| BellApiClient::new(other).refuse().await;
+        self.0.after_commit(&other, refused).await
     }
 }
 
@@ -252,6 +265,17 @@ async fn alarms_that_are_due_late_and_given_up_are_counted() {
         assert_eq!(value(&host, "dokit_alarms_given_up_total"), given_up);
         let failed = r#"dokit_calls_total{namespace="bell",method="(alarm)",code="planned"}"#;
         assert_eq!(value(&host, failed), f64::from(tries));
+        clock.advance(Duration::from_secs(100));
+    }
+
+    // Also where another try of a call that was handed over keeps an alarm set.
+    let busy = bell("broken and busy");
+    busy.hand_over().await.unwrap();
+    busy.ring_at(clock.now()).await.unwrap();
+    for tries in 1..=7 {
+        host.alarms_settled().await;
+        let given_up = 1.0 + f64::from(u8::from(tries == 7));
+        assert_eq!(value(&host, "dokit_alarms_given_up_total"), given_up);
         clock.advance(Duration::from_secs(100));
     }
 }
