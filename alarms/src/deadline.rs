@@ -1,3 +1,5 @@
+//! The one alarm of the engine, shared: a table of deadlines, of which the first is the alarm.
+
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use dokit_storage::{Batch, Store, Timestamp, Transaction, decode, encode};

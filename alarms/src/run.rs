@@ -1,3 +1,5 @@
+//! Running what is due: one job after another, each in a transaction of its own.
+
 use dokit_storage::{Batch, Store, Timestamp, Transaction, decode, encode};
 use serde::{Serialize, de::DeserializeOwned};
 
