@@ -138,7 +138,7 @@ impl<A> ActionKey<A> {
         let mut txn = Transaction::begin(store);
         let existed = txn.get(self.key).await?.is_some();
         self.clear(&mut txn).await?;
-        let mut table = Table::read(&txn).await?;
+        let mut table = Table::read_fired(&txn).await?;
         table.set(&self.slot(), None);
         table.write(&mut txn).await?;
         txn.commit().await?;

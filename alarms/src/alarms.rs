@@ -131,7 +131,7 @@ impl<A> Alarms<A> {
         let earliest = self.earliest(txn).await?;
         let mut table = match now {
             Some(now) => Table::read_at(txn, now, self.least).await?,
-            None => Table::read(txn).await?,
+            None => Table::read_fired(txn).await?,
         };
         table.set(&self.slot(), earliest);
         table.write(txn).await

@@ -1,3 +1,5 @@
+//! When a cron expression is due next, in a time zone.
+
 use std::str::FromStr;
 
 use croner::{Cron, errors::CronError};

@@ -1,3 +1,5 @@
+//! The one alarm of the engine, shared: a table of deadlines, of which the first is the alarm.
+
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use dokit_storage::{Batch, Store, Timestamp, Transaction, decode, encode};
@@ -197,7 +199,7 @@ async fn set<T: Store>(store: &mut T, now: Timestamp, slot: &str, when: When) ->
 
 async fn clear<T: Store>(store: &mut T, slot: &str) -> Result<bool> {
     let mut txn = Transaction::begin(store);
-    let mut table = Table::read(&txn).await?;
+    let mut table = Table::read_fired(&txn).await?;
     let was_set = table.set(slot, None);
     table.write(&mut txn).await?;
     txn.commit().await?;
@@ -262,13 +264,33 @@ impl Table {
     ) -> Result<Self> {
         let mut table = Self::read(store).await?;
         table.forget_future(now);
-        if table.is_due(now, "") && store.alarm().await?.is_none() {
-            if table.get(WAKE).is_some_and(|wake| wake.due() <= now) {
-                table.set(WAKE, None);
-            }
-            table.wake(now, least, "");
+        table.note_fired(store, now, least).await?;
+        Ok(table)
+    }
+
+    /// As [`read_at`](Self::read_at), for an operation that does not know the time: where the alarm has
+    /// fired, it is at least what that stood at.
+    pub(crate) async fn read_fired<T: Store>(store: &T) -> Result<Self> {
+        let mut table = Self::read(store).await?;
+        if let Some(at) = table.next() {
+            table.note_fired(store, at, LEAST_INTERVAL).await?;
         }
         Ok(table)
+    }
+
+    async fn note_fired<T: Store>(
+        &mut self,
+        store: &T,
+        now: Timestamp,
+        least: Duration,
+    ) -> Result<()> {
+        if self.is_due(now, "") && store.alarm().await?.is_none() {
+            if self.get(WAKE).is_some_and(|wake| wake.due() <= now) {
+                self.set(WAKE, None);
+            }
+            self.wake(now, least, "");
+        }
+        Ok(())
     }
 
     pub(crate) fn get(&self, slot: &str) -> Option<Entry> {

@@ -1,3 +1,5 @@
+//! Durations as people write them: `30s`, `1h 30m`.
+
 use std::{fmt::Write as _, time::Duration};
 
 use dokit_storage::Timestamp;

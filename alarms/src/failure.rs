@@ -1,3 +1,5 @@
+//! What an action says when it fails.
+
 use std::{error::Error as StdError, time::Duration};
 
 use crate::error::cut;

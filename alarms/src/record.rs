@@ -1,3 +1,5 @@
+//! Jobs as they are stored, alive and dead, and the keys that they are stored under.
+
 use dokit_storage::{Limits, ListOptions, Timestamp, encode};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::value::RawValue;

@@ -1,3 +1,5 @@
+//! When a job runs again, and what becomes of runs that were missed.
+
 use std::time::Duration;
 
 use dokit_storage::Timestamp;

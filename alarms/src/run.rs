@@ -1,3 +1,5 @@
+//! Running what is due: one job after another, each in a transaction of its own.
+
 use dokit_storage::{Batch, Store, Timestamp, Transaction, decode, encode};
 use serde::{Serialize, de::DeserializeOwned};
 
@@ -96,8 +98,8 @@ impl<A: Serialize + DeserializeOwned> Alarms<A> {
     /// due.
     ///
     /// An action that fails leaves nothing but a note of its failure and the time of the next try,
-    /// and does not stop the jobs after it. A panic in an action is not caught: jobs before it are
-    /// committed, and it counts as no try.
+    /// and does not stop the jobs after it; so does one that panics. (Where a panic ends the program, as
+    /// on wasm, jobs before it are committed, and it counts as no try.)
     ///
     /// `run` is cloned for each job, so it may borrow what it reads. One that changes what it
     /// captures is not `Clone`: see [`run_next`](Self::run_next).

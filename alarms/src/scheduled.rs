@@ -1,3 +1,5 @@
+//! Jobs as they are read: those that wait, and those that are dead.
+
 use std::{fmt, marker::PhantomData};
 
 use dokit_storage::{Store, Timestamp, decode};

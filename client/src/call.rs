@@ -1,3 +1,5 @@
+//! A call and its answer, as a transport carries them.
+
 use std::{borrow::Cow, time::Duration};
 
 use crate::{ErrorReply, header};

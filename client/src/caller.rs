@@ -1,3 +1,5 @@
+//! The client's end of a call: its deadline, its retries, and what its answer means.
+
 use std::{sync::Arc, time::Duration};
 
 use serde::de::DeserializeOwned;

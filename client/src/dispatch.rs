@@ -1,3 +1,5 @@
+//! The server's end of an API: which method a call is of.
+
 use std::future::ready;
 
 use crate::{ErrorReply, MaybeSend, Method, find_method};

@@ -1,3 +1,5 @@
+//! Errors on the wire: what a peer may see of one, what the log keeps, and how it is read.
+
 use std::{
     borrow::Cow, error::Error as StdError, fmt::Write as _, num::NonZeroU16, time::Duration,
 };

@@ -1,3 +1,5 @@
+//! A transport on which calls and answers get lost, for tests.
+
 use std::{
     collections::VecDeque,
     future::pending,

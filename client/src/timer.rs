@@ -1,3 +1,5 @@
+//! What a client has of time, and one that a test moves.
+
 use std::{
     fmt::Debug,
     future::poll_fn,

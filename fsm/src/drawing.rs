@@ -1,3 +1,5 @@
+//! Drawings of a machine, for Mermaid and for Graphviz.
+
 use std::{fmt::Write as _, time::Duration};
 
 use crate::{Edge, Machine};

@@ -1,3 +1,5 @@
+//! Why a step was not taken.
+
 use std::{convert::Infallible, error::Error as StdError};
 
 use dokit_storage::Error as StorageError;

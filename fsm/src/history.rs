@@ -1,3 +1,5 @@
+//! The last steps of a machine, as they are stored.
+
 use dokit_storage::{Batch, KeyRange, ListOptions, Result, Store, Timestamp, decode, encode};
 use serde::{Deserialize, Serialize};
 

@@ -1,3 +1,5 @@
+//! What runs when a machine takes a step.
+
 use std::convert::Infallible;
 
 use dokit_storage::{MaybeSend, MaybeSync, Store, Timestamp};

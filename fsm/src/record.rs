@@ -1,3 +1,5 @@
+//! A machine's state as it is stored, and how what older versions wrote is read.
+
 use std::error::Error as StdError;
 
 use dokit_storage::{Batch, Error as StorageError, Store, Timestamp, decode, encode};

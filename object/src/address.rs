@@ -1,3 +1,5 @@
+//! Which object and which method a request is for.
+
 use std::time::Duration;
 
 use dokit_client::{ErrorReply, ObjectId, find_method, header};

@@ -1,3 +1,5 @@
+//! What a call is, and its outcome: values that one can look at, log and test.
+
 use bytes::Bytes;
 use dokit_client::{Access, CallReply, ErrorReply, Method, header as wire};
 use dokit_storage::Batch;

@@ -288,7 +288,8 @@ impl Context {
     ///
     /// # Errors
     ///
-    /// `outbox_full` (503) when 1,000 calls of this object wait, `value_too_large` (413) when the
+    /// `outbox_full` (503) when 1,000 calls of this object wait, or are kept as undelivered (then revive or
+    /// forget some: none is dropped in silence, nor do they grow without end), `value_too_large` (413) when the
     /// arguments are over the limit of one value, `invalid_name` or `name_too_long` for a name that no
     /// object can have, `internal` when `call` makes no call or several, or when no call that takes
     /// `&mut self` is running.
@@ -319,7 +320,10 @@ impl Context {
         match outbox::hand_over(storage, self.now(), target, request, key).await? {
             Some(batch) => Ok(storage.write_own(batch)?),
             None => {
-                let message = format!("{} calls of the object wait to be made", outbox::MOST);
+                let message = format!(
+                    "{} calls of the object wait to be made, or could not be and are kept",
+                    outbox::MOST
+                );
                 Err(Error::new(503, "outbox_full", message))
             }
         }

@@ -1,3 +1,5 @@
+//! JSON in plain requests and responses.
+
 use bytes::Bytes;
 use http::{HeaderValue, StatusCode, header};
 use serde::{Serialize, de::DeserializeOwned};

@@ -29,7 +29,8 @@ const HEAD: &str = "__outbox";
 const WAITING: &str = "__outbox:";
 const DEAD: &str = "__outbox_dead:";
 
-/// How many calls of one object wait at most.
+/// How many calls of one object wait at most, and how many could not be delivered and are kept when no more
+/// are taken: rather than drop one, or keep them without end.
 pub(crate) const MOST: usize = 1000;
 
 /// How often a call is tried in all. With the backoff that is over within the day for which the
@@ -63,9 +64,17 @@ struct Head {
     last: u64,
     /// How many wait.
     waiting: usize,
+    /// How many are dead, of those that died since this is counted.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    dead: usize,
     /// The [run](Surroundings::run) of the engine that gave out what is on its way.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     run: Option<u64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde hands it over so")]
+fn is_zero(number: &usize) -> bool {
+    *number == 0
 }
 
 /// A call that waits, or is dead.
@@ -117,7 +126,7 @@ pub(crate) struct Target<'a> {
     pub(crate) id: &'a ObjectId,
 }
 
-/// The writes that hand a call over. None where too many wait.
+/// The writes that hand a call over. None where too many wait, or are dead.
 pub(crate) async fn hand_over(
     store: &impl Store,
     now: Timestamp,
@@ -126,7 +135,8 @@ pub(crate) async fn hand_over(
     key: impl FnOnce(u64) -> String,
 ) -> Result<Option<Batch>> {
     let head = head(store).await?.unwrap_or_default();
-    let Some(number) = head.last.checked_add(1).filter(|_| head.waiting < MOST) else {
+    let has_room = head.waiting < MOST && head.dead < MOST;
+    let Some(number) = head.last.checked_add(1).filter(|_| has_room) else {
         return Ok(None);
     };
     let record = Record {
@@ -194,20 +204,23 @@ pub(crate) async fn bury(
     let Some(json) = store.get(&name).await? else {
         return Ok(None);
     };
+    let mut head = head(store).await?.unwrap_or_default();
+    head.dead = head.dead.saturating_sub(1);
     let mut batch = Batch::new();
     batch.delete(&*name);
-    if revive {
-        let head = head(store).await?.unwrap_or_default();
-        let Some(number) = head.last.checked_add(1) else {
-            return Ok(None);
-        };
-        let record = Record {
-            tries: 0,
-            next: now,
-            ..decode(&name, &json)?
-        };
-        head.add(&mut batch, number, &record)?;
+    if !revive {
+        head.put(&mut batch)?;
+        return Ok(Some(batch));
     }
+    let Some(number) = head.last.checked_add(1) else {
+        return Ok(None);
+    };
+    let record = Record {
+        tries: 0,
+        next: now,
+        ..decode(&name, &json)?
+    };
+    head.add(&mut batch, number, &record)?;
     Ok(Some(batch))
 }
 
@@ -420,6 +433,7 @@ pub(crate) async fn settle(
         if failed.last || record.tries >= TRIES {
             put(&mut batch, DEAD, number, &record)?;
             batch.delete(name(WAITING, number));
+            head.dead = head.dead.saturating_add(1);
         } else {
             record.next = now.saturating_add(backoff(number, &record));
             put(&mut batch, WAITING, number, &record)?;
@@ -561,5 +575,18 @@ fn interned(name: &str) -> &'static str {
             names.insert(name);
             name
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_head_that_was_stored_before_the_dead_were_counted_is_read_and_written_as_it_was() {
+        let stored = r#"{"alarm":null,"next":7,"last":3,"waiting":1}"#;
+        let head: Head = decode(HEAD, stored).expect("it is a head");
+        assert_eq!((head.last, head.waiting, head.dead), (3, 1, 0));
+        assert_eq!(encode(HEAD, &head).expect("it has a JSON form"), stored);
     }
 }

@@ -1,3 +1,5 @@
+//! A typed state: one value that is stored with each call that changed it.
+
 use std::{
     any::type_name,
     fmt,

@@ -1,3 +1,5 @@
+//! An object's storage, as its calls see it: what they write gathers until they end.
+
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dokit_storage::{

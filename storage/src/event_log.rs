@@ -1,3 +1,5 @@
+//! A log of events under one prefix, with snapshots.
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize, de::DeserializeOwned, de::IgnoredAny};

@@ -1,3 +1,5 @@
+//! Keys as constants: of one value, or of a family of them.
+
 use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use serde::{Serialize, de::DeserializeOwned};

@@ -1,3 +1,5 @@
+//! The version of a store's schema, and the steps from one to the next.
+
 use std::fmt;
 
 use crate::{

@@ -1,3 +1,5 @@
+//! One step of a migration, as its author writes it.
+
 use std::{error::Error as StdError, fmt, future::Future};
 
 use serde::{Serialize, de::DeserializeOwned};

@@ -1,3 +1,5 @@
+//! Values over time, in buckets.
+
 use std::{collections::BTreeMap, fmt, ops::Range};
 
 use serde::{Serialize, de::DeserializeOwned};

@@ -5,6 +5,7 @@
 )]
 
 mod action_key;
+mod bounded;
 #[cfg(feature = "cron")]
 mod cron;
 mod deadlines;

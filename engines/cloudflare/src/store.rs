@@ -1,3 +1,5 @@
+//! The platform's storage of one object, as a store.
+
 use std::{cell::Cell, fmt, rc::Rc};
 
 use dokit_storage::{

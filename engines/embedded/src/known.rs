@@ -1,3 +1,5 @@
+//! What is known of an object's keys without asking the database.
+
 use dokit_storage::Batch;
 
 /// How many values are kept of one object at most, and how many bytes of keys and values.

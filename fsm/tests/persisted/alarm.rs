@@ -212,3 +212,62 @@ fn the_alarm_stands_at_the_deadline_of_the_state_that_a_hook_has_sent_the_machin
         }
     }
 }
+
+#[test]
+fn an_effect_is_a_job_of_the_same_commit_and_is_tried_until_it_is_done_or_kept_as_dead() {
+    const EFFECTS: Alarms<String> = Alarms::new()
+        .name("effects")
+        .retries(dokit_alarms::Retries::new().tries(3));
+
+    struct TellsTheShop;
+    impl Hooks<State, Event> for TellsTheShop {
+        type Error = dokit_alarms::Error;
+
+        async fn on_entry(
+            &self,
+            step: &Transition<'_, State, Event>,
+            store: &mut impl Store,
+        ) -> Result<(), Self::Error> {
+            let effect = format!("mail: {}", ORDER.state_name(step.to));
+            EFFECTS.schedule(store, step.at, step.at, &effect).await?;
+            Ok(())
+        }
+    }
+    block_on(async {
+        let mut store = Faults::new(Memory::new());
+        let order = ORDER.persisted().hooks(TellsTheShop);
+        store.fail_commit(1);
+        order.send(&mut store, at(10), &pay()).await.unwrap_err();
+        assert!(EFFECTS.list(&store).await.unwrap().is_empty());
+
+        order.send(&mut store, at(20), &pay()).await.unwrap();
+        for told in ["the server is down", "still down"] {
+            let now = store.alarm().await.unwrap().unwrap();
+            let report = EFFECTS.run_due(&mut store, now, async |_, _| Err(told.into()));
+            assert!(report.await.unwrap().ran[0].next.is_some());
+        }
+        let (mut store, now) = (store.store().clone(), at(DAY));
+        let mut sent = Vec::new();
+        while let Some(ran) = EFFECTS
+            .run_next(&mut store, now, async |_, due| {
+                sent.push((due.action, due.attempt));
+                Ok(())
+            })
+            .await
+            .unwrap()
+        {
+            assert_eq!(ran.outcome, Outcome::Done);
+        }
+        assert_eq!(sent, [("mail: paid".to_owned(), 3)]);
+
+        order.send(&mut store, now, &ship()).await.unwrap();
+        for _ in 0..3 {
+            let now = store.alarm().await.unwrap().unwrap();
+            let report = EFFECTS.run_due(&mut store, now, async |_, _| Err("gone".into()));
+            drop(report.await.unwrap());
+        }
+        let dead = EFFECTS.dead(&store).await.unwrap();
+        assert_eq!(dead[0].action().unwrap(), "mail: shipped");
+        assert_eq!((dead[0].error(), dead[0].tries()), ("gone", 3));
+    });
+}

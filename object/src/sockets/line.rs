@@ -1,3 +1,5 @@
+//! What waits for the peer of a socket to read it, bounded.
+
 use std::{
     collections::VecDeque,
     fmt,

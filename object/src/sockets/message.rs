@@ -1,3 +1,5 @@
+//! What goes through sockets, and what becomes of them, as values.
+
 use std::fmt;
 
 use bytes::Bytes;

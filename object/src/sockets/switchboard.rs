@@ -1,3 +1,5 @@
+//! The sockets of all objects of a host.
+
 use std::{
     collections::HashMap,
     fmt,

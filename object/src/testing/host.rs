@@ -1,3 +1,5 @@
+//! The host of a test: objects with no server, no threads, and a clock that is moved by hand.
+
 use std::{
     collections::{BTreeMap, HashMap},
     fmt,

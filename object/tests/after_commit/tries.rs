@@ -1,5 +1,7 @@
 //! What is handed over, how often a call is tried, and when that is the last try.
 
+use std::borrow::Cow;
+
 use dokit_storage::Store;
 
 use crate::both;
@@ -153,5 +155,46 @@ fn what_cannot_be_handed_over_fails_the_call() {
         let more = vec!["one more".to_owned()];
         let full = kit.shop().order("d".to_owned(), more).await.unwrap_err();
         assert_eq!(full.code().as_deref(), Some("outbox_full"));
+    });
+}
+
+#[test]
+fn where_too_many_could_not_be_delivered_no_more_are_taken_until_one_is_forgotten_or_revived() {
+    both(async |kit| {
+        let depots: Vec<String> = (0..64).map(|depot| format!("depot-{depot}")).collect();
+        for depot in &depots {
+            kit.depot(depot).refuse(404).await.unwrap();
+        }
+        let mut handed = 0;
+        while handed < 1000 {
+            for depot in depots.iter().take(1000 - handed) {
+                kit.order(depot, &["x"]).await;
+                handed += 1;
+            }
+            kit.host.settle().await;
+        }
+        assert_eq!(kit.shop().undelivered().await.unwrap().len(), 1000);
+        let more = async || {
+            let shop = kit.shop();
+            let more = shop.order("d".to_owned(), vec!["y".to_owned()]);
+            more.await
+                .map_err(|error| error.code().map(Cow::into_owned))
+        };
+        let full = Err(Some("outbox_full".to_owned()));
+        assert_eq!(more().await, full);
+        kit.host.crash();
+        assert_eq!(more().await, full);
+        assert!(kit.shop().forget(1).await.unwrap());
+        more().await.unwrap();
+        // What died meanwhile took the place.
+        kit.order("depot-1", &["x"]).await;
+        kit.host.settle().await;
+        assert_eq!(more().await, full);
+        kit.depot("depot-1").refuse(0).await.unwrap();
+        assert!(kit.shop().revive(2).await.unwrap());
+        more().await.unwrap();
+        kit.host.settle().await;
+        assert_eq!(kit.items("d").await, ["y", "y"]);
+        assert_eq!(kit.items("depot-1").await, ["x"]);
     });
 }

@@ -1,3 +1,5 @@
+//! Dropping all that is in a database.
+
 use crate::sql::{Sql, SqlError};
 
 /// The next thing to drop. Views come first, then virtual tables, each of which takes with it the tables that it is made

@@ -1,3 +1,5 @@
+//! What an engine that has SQL gives.
+
 use crate::{
     MaybeSend, MaybeSync,
     sql::{Cursor, SqlError, SqlValue},

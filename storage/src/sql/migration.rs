@@ -1,3 +1,5 @@
+//! Migrations of tables: statements, each applied once, in order.
+
 use crate::sql::{Sql, SqlError};
 
 /// Why migrations were not applied. Nothing has changed.

@@ -1,3 +1,5 @@
+//! The file of a write-ahead log, lengthened ahead of what is written to it.
+
 use std::{
     fs::OpenOptions,
     io::{self, Read, Seek, SeekFrom},

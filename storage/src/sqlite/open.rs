@@ -1,3 +1,5 @@
+//! How a database is opened: whose it is, its format, and how its connection is set.
+
 use std::{
     fs::File,
     path::{Path, PathBuf},
