@@ -14,6 +14,9 @@ const MOST_DIGITS: usize = 12;
 /// The longest duration: from the epoch to the last moment an alarm can be set for, 219 years.
 const LONGEST: Duration = Duration::from_millis(Timestamp::LAST.as_millis().unsigned_abs());
 
+/// The date and the time units of ISO 8601, in their order.
+const ISO_UNITS: [&str; 2] = ["WD", "HMS"];
+
 /// Why a text is not a duration.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[non_exhaustive]
@@ -89,6 +92,14 @@ pub enum DurationError {
         /// The unit, as it stands the second time.
         unit: String,
     },
+    /// A text that begins like a duration of ISO 8601, and is none.
+    #[error(
+        "invalid duration {input:?}: expected one of iso 8601, as in \"PT5M\" or \"P1DT12H\"; or write \"5m\", \"1d 12h\""
+    )]
+    InvalidIso {
+        /// The text.
+        input: String,
+    },
     /// A duration of nothing.
     #[error("invalid duration {input:?}: it must be longer than nothing")]
     Zero {
@@ -114,6 +125,7 @@ pub enum DurationError {
 ///
 /// Each part is a number, a fraction allowed, and a unit: `ns`, `us`, `ms`, `s`, `m`, `h`, `d`,
 /// `w`, or one of the longer names that humantime reads (`sec`, `minutes`, ..). A day has 24 hours.
+/// The form of ISO 8601 is read as well, in capitals: `PT5M`, `P1DT12H`, `P2W`.
 ///
 /// # Errors
 ///
@@ -140,15 +152,62 @@ pub fn parse_duration(text: &str) -> Result<Duration, DurationError> {
             limit: LONGEST_INPUT,
         });
     }
-    check(text)?;
-    let input = || text.to_owned();
-    match humantime::parse_duration(text) {
+    match text.trim_ascii().strip_prefix('P') {
+        Some(iso) => read(text, &plain(text, iso)?).map_err(|error| match error {
+            DurationError::Zero { .. }
+            | DurationError::OutOfRange { .. }
+            | DurationError::TooFine { .. } => error,
+            _ => invalid_iso(text),
+        }),
+        None => read(text, text),
+    }
+}
+
+/// Reads the plain form of a duration, which errors call `input`.
+fn read(input: &str, plain: &str) -> Result<Duration, DurationError> {
+    check(plain)?;
+    let input = || input.to_owned();
+    match humantime::parse_duration(plain) {
         Ok(duration) if duration.is_zero() => Err(DurationError::Zero { input: input() }),
         Ok(duration) if duration > LONGEST => Err(DurationError::OutOfRange { input: input() }),
         Ok(duration) => Ok(duration),
         // The form was checked above, so what is left to fail is arithmetic: only a fraction does,
         // since twelve digits of weeks fit.
         Err(_) => Err(DurationError::TooFine { input: input() }),
+    }
+}
+
+/// The plain form, such as `1d12h`, of what follows the `P` in a duration of ISO 8601.
+fn plain(input: &str, iso: &str) -> Result<String, DurationError> {
+    let (date, time) = match iso.split_once('T') {
+        Some((_, "")) => return Err(invalid_iso(input)),
+        Some((date, time)) => (date, Some(time)),
+        None => (iso, None),
+    };
+    let mut plain = String::new();
+    for (part, units) in [Some(date), time].into_iter().flatten().zip(ISO_UNITS) {
+        let mut units = units.chars();
+        for letter in part.chars() {
+            if letter.is_ascii_digit() || letter == '.' {
+                plain.push(letter);
+            } else if units.any(|unit| unit == letter) {
+                plain.push(letter.to_ascii_lowercase());
+            } else if part == date && matches!(letter, 'Y' | 'M') {
+                return Err(DurationError::CalendarUnit {
+                    input: input.to_owned(),
+                    unit: letter.to_string(),
+                });
+            } else {
+                return Err(invalid_iso(input));
+            }
+        }
+    }
+    Ok(plain)
+}
+
+fn invalid_iso(input: &str) -> DurationError {
+    DurationError::InvalidIso {
+        input: input.to_owned(),
     }
 }
 

@@ -18,16 +18,23 @@ pub struct TypedStorage<S, T> {
     schema: PhantomData<fn() -> S>,
 }
 
-impl<S: Schema, T: Store> TypedStorage<S, T> {
+impl<S, T> TypedStorage<S, T> {
     /// Sees `store` through the schema `S`. Nothing is read or written; where the schema has a
     /// version, call [`migrate`](Self::migrate) before anything else.
-    pub fn new(store: T) -> Self {
+    // The bounds stand here, so that the compiler says of a wrong type what it should be.
+    pub fn new(store: T) -> Self
+    where
+        S: Schema,
+        T: Store,
+    {
         Self {
             store,
             schema: PhantomData,
         }
     }
+}
 
+impl<S: Schema, T: Store> TypedStorage<S, T> {
     /// The store under it.
     pub fn store(&self) -> &T {
         &self.store

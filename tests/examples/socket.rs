@@ -1,10 +1,10 @@
 //! A WebSocket to a running example, as a program of its own would open it.
 
-use std::{net::TcpStream, time::Duration};
+use std::{io::ErrorKind, net::TcpStream, time::Duration};
 
 use crate::support::Server;
 use serde_json::Value;
-use tokio_tungstenite::tungstenite::{self, Message, WebSocket};
+use tokio_tungstenite::tungstenite::{self, Error, Message, WebSocket};
 
 /// A test that waits longer for anything has failed.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,7 +42,7 @@ impl Socket {
     /// The next message that is no ping.
     pub(crate) fn next(&mut self) -> Value {
         loop {
-            match self.socket.read().unwrap() {
+            match self.read().unwrap() {
                 Message::Text(text) => return serde_json::from_str(&text).unwrap(),
                 Message::Ping(_) | Message::Pong(_) => {}
                 other => panic!("{other:?} came where a text was due"),
@@ -53,6 +53,16 @@ impl Socket {
     /// Says goodbye, and waits until the server has.
     pub(crate) fn close(mut self) {
         self.socket.close(None).unwrap();
-        while self.socket.read().is_ok() {}
+        while self.read().is_ok() {}
+    }
+
+    /// The next frame. A process that was stopped for a while goes on where it was.
+    fn read(&mut self) -> tungstenite::Result<Message> {
+        loop {
+            match self.socket.read() {
+                Err(Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
     }
 }

@@ -25,6 +25,13 @@ fn durations_that_parse() {
         ("30m 1h", 5_400_000),
         ("0h 1s", 1_000),
         ("79989d", 6_911_049_600_000),
+        ("PT5M", 300_000),
+        ("PT1H30M", 5_400_000),
+        ("P1DT12H", 129_600_000),
+        ("P2W", 1_209_600_000),
+        ("PT0.5S", 500),
+        ("PT36H", 129_600_000),
+        (" P1D ", 86_400_000),
     ] {
         let parsed = parse_duration(text);
         assert_eq!(parsed, Ok(Duration::from_millis(millis)), "{text:?}");
@@ -58,8 +65,18 @@ fn what_is_no_duration_says_why() {
             format!("{input} \"+5m\": expected a number at \"+5m\", as in \"30s\" or \"1h 30m\""),
         ),
         (
-            "PT5M",
-            format!("{input} \"PT5M\": expected a number at \"PT5M\", as in \"30s\" or \"1h 30m\""),
+            "P5M",
+            format!(
+                "{input} \"P5M\": \"M\" is a month or a year, of no fixed length; write days (d), or minutes (m)"
+            ),
+        ),
+        (
+            "PT0S",
+            format!("{input} \"PT0S\": it must be longer than nothing"),
+        ),
+        (
+            "P80000D",
+            format!("{input} \"P80000D\": longer than 219 years"),
         ),
         (
             "5m and 3s",
@@ -168,6 +185,22 @@ fn what_is_no_duration_says_why() {
 }
 
 #[test]
+fn what_only_begins_like_iso_8601_is_refused() {
+    for text in [
+        "P", "PT", "P1DT", "P1", "PT5", "P5m", "PT5m", "pt5m", "P-1D", "PT1M1H", "P1H", "PT1D",
+        "PT1M1M", "PTM", "P1D 1H", "PT5M3s", "P1D2W", "PT1,5S", "P\u{e9}", "PTT1S", "PT1.S",
+    ] {
+        let error = parse_duration(text).unwrap_err();
+        assert!(error.to_string().starts_with("invalid duration"), "{text}");
+    }
+    assert_eq!(
+        parse_duration("PT5").unwrap_err().to_string(),
+        "invalid duration \"PT5\": expected one of iso 8601, as in \"PT5M\" or \"P1DT12H\"; \
+         or write \"5m\", \"1d 12h\""
+    );
+}
+
+#[test]
 fn ten_thousand_digits_are_refused_by_their_length() {
     let long = parse_duration(&"9".repeat(10_000)).unwrap_err();
     assert_eq!(
@@ -226,6 +259,17 @@ proptest! {
     fn what_is_formatted_parses_back(nanos in 1..6_911_049_600_000_000_000_u64) {
         let duration = Duration::from_nanos(nanos);
         prop_assert_eq!(parse_duration(&format_duration(duration)), Ok(duration));
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_text_that_looks_like_iso_8601_panics(
+        text in " ?P?([0-9]{0,14}[.]?[0-9]{0,10}[YMWDTHS]?){0,6}"
+    ) {
+        if let Ok(duration) = parse_duration(&text) {
+            prop_assert_eq!(parse_duration(&format_duration(duration)), Ok(duration));
+        }
     }
 }
 

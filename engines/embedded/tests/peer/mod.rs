@@ -1,7 +1,7 @@
 //! A WebSocket client over TCP that blocks, for tests whose host has a runtime of its own.
 
 use std::{
-    io::{Read, Write},
+    io::{ErrorKind, Read, Write},
     net::{SocketAddr, TcpStream},
     time::Duration,
 };
@@ -85,22 +85,30 @@ impl Tcp {
         let mut close = Close::vanished();
         // Pings come for ever.
         for _ in 0..4 {
-            match self.socket.read() {
+            match self.read() {
                 Ok(tungstenite::Message::Text(text)) => return Ok(text.as_str().into()),
                 Ok(tungstenite::Message::Binary(bytes)) => return Ok(bytes.into()),
                 Ok(tungstenite::Message::Close(Some(frame))) => {
                     close = Close::clean(frame.code.into(), frame.reason.as_str());
                 }
                 Ok(_) => {}
-                Err(tungstenite::Error::Io(error))
-                    if error.kind() == std::io::ErrorKind::WouldBlock =>
-                {
+                Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::WouldBlock => {
                     panic!("nothing came for {PATIENCE:?}");
                 }
                 Err(_) => return Err(close),
             }
         }
         panic!("nothing but pings came");
+    }
+
+    /// The next frame. A process that was stopped for a while goes on where it was.
+    fn read(&mut self) -> tungstenite::Result<tungstenite::Message> {
+        loop {
+            match self.socket.read() {
+                Err(tungstenite::Error::Io(error)) if error.kind() == ErrorKind::Interrupted => {}
+                read => return read,
+            }
+        }
     }
 
     pub(crate) fn close(&mut self, code: u16, reason: &str) {
