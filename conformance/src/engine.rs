@@ -122,12 +122,16 @@ impl<E: Engine> Session<E> {
     }
 
     async fn send(&self, verb: &str, path: &str, body: Vec<u8>) -> (u16, Vec<u8>) {
-        if self.sleepy {
-            self.engine.sleep().await;
-        }
         let mut request = Request::new(body.into());
         *request.method_mut() = verb.parse().unwrap();
         *request.uri_mut() = path.parse().unwrap();
+        self.ask(request).await
+    }
+
+    async fn ask(&self, request: Request) -> (u16, Vec<u8>) {
+        if self.sleepy {
+            self.engine.sleep().await;
+        }
         let response = self.engine.request(request).await;
         (response.status().as_u16(), response.into_body().into())
     }
@@ -190,6 +194,7 @@ macro_rules! for_each_engine_case {
                 an_id_reaches_the_object_of_the_name,
                 an_object_learns_its_name_though_it_was_reached_by_id_first,
                 an_object_calls_another,
+                a_trace_goes_along_to_the_objects_that_are_called,
                 a_call_that_comes_back_to_an_object_that_waits_is_refused,
             }
             requests {

@@ -90,6 +90,10 @@ pub trait ProbeApi {
     async fn meet(&self, parties: usize) -> Result<(), Error>;
     /// The name by which it is addressed, and its id.
     async fn identity(&self) -> Result<(Option<String>, String), Error>;
+    /// The trace that the call belongs to.
+    async fn trace(&self) -> Result<Option<String>, Error>;
+    /// The same, and that of a call which this one makes to another probe.
+    async fn traces(&mut self, name: String) -> Result<[Option<String>; 2], Error>;
     /// Sets the alarm, some milliseconds from now, to fail its first tries.
     async fn set_alarm(&mut self, in_millis: i64, failures: u32) -> Result<Timestamp, Error>;
     /// The same, but its first tries panic.
@@ -371,6 +375,16 @@ impl<const SQL: bool> ProbeApi for AnyProbe<SQL> {
     async fn identity(&self) -> Result<(Option<String>, String), Error> {
         let name = self.ctx.name().map(str::to_owned);
         Ok((name, self.ctx.id().to_string()))
+    }
+
+    async fn trace(&self) -> Result<Option<String>, Error> {
+        Ok(self.ctx.traceparent())
+    }
+
+    async fn traces(&mut self, name: String) -> Result<[Option<String>; 2], Error> {
+        let other = ProbeApiClient::new(self.ctx.namespace::<Self>().get_by_name(&name));
+        let of_other = other.trace().await.map_err(Error::internal)?;
+        Ok([self.ctx.traceparent(), of_other])
     }
 
     async fn set_alarm(&mut self, in_millis: i64, failures: u32) -> Result<Timestamp, Error> {

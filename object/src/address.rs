@@ -11,6 +11,10 @@ use crate::{Call, ObjectType, Request, Router, RpcCall};
 /// The longest name of an object, in bytes of UTF-8. (Beyond it the platform forgets the name.)
 pub const NAME_BYTES: usize = 1024;
 
+/// Where an engine whose platform forgets the names of objects keeps an object's, as JSON text, among its
+/// keys. It is the engine's own: objects cannot write it.
+pub const NAME_KEY: &str = "__object_name";
+
 /// Which object a request is for, and what of its path the object gets to see.
 ///
 /// ```text
@@ -147,6 +151,12 @@ pub fn deadline(request: &Request) -> Result<Option<Duration>, ErrorReply> {
             "header {name} is {text:?}; expected milliseconds, a whole number above 0"
         ))
     })
+}
+
+/// The trace that the caller of a request says that it belongs to: its `traceparent`.
+#[must_use]
+pub fn traceparent(request: &Request) -> Option<&str> {
+    request.headers().get(header::TRACEPARENT)?.to_str().ok()
 }
 
 fn text_of<'r>(request: &'r Request, name: &str) -> Result<Option<&'r str>, ErrorReply> {

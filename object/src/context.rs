@@ -5,8 +5,9 @@ use dokit_storage::{MaybeSend, MaybeSync, Store, Timestamp, sql::Sql};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    AutoResponse, Broadcast, Clock, DurableObject, Error, FailedAlarm, Later, Namespace, Request,
-    Result, Router, Sockets, StateLoader, Storage, Stub, Undelivered, WebSocket, alarm, outbox,
+    AutoResponse, Broadcast, Chain, Clock, DurableObject, Error, FailedAlarm, Later, Namespace,
+    Request, Result, Router, Sockets, StateLoader, Storage, Stub, Undelivered, WebSocket, alarm,
+    outbox,
 };
 
 /// What an object has of the world: its id, its storage, the time, other objects, and the variables
@@ -380,6 +381,15 @@ impl Context {
     #[must_use]
     pub fn namespace<T: DurableObject>(&self) -> Namespace {
         Namespace::new(T::NAMESPACE, Arc::clone(&self.inner.surroundings.router))
+    }
+
+    /// The `traceparent` of W3C Trace Context that the running call came with, for a call to elsewhere. Calls
+    /// of other objects carry it along by themselves, unless they are given one of their own
+    /// (`with_traceparent`); those that are handed to [`after_commit`](Self::after_commit), alarms and events
+    /// of sockets have none.
+    #[must_use]
+    pub fn traceparent(&self) -> Option<String> {
+        Chain::current().trace().map(str::to_owned)
     }
 
     /// A variable that the host was started with.

@@ -29,7 +29,7 @@ mod storage;
 pub mod testing;
 
 pub use activation::Activation;
-pub use address::{Address, NAME_BYTES, deadline, route};
+pub use address::{Address, NAME_BYTES, NAME_KEY, deadline, route, traceparent};
 pub use alarm::{Alarm, FailedAlarm, fail_alarm, gives_up_alarm, postpone_alarm};
 pub use call::{Call, Outcome, Request, Response, RpcCall, error_response, to_call_reply};
 pub use chain::Chain;

@@ -7,10 +7,10 @@ use dokit_storage::{
     sql::{Sql, SqlError},
 };
 
-use crate::{BoxFuture, alarm, idempotency, outbox, state};
+use crate::{BoxFuture, NAME_KEY, alarm, idempotency, outbox, state};
 
 /// What keys of the engine's own begin with.
-const RESERVED: [&str; 3] = [alarm::RECORD, idempotency::PREFIX, outbox::PREFIX];
+const RESERVED: [&str; 4] = [alarm::RECORD, idempotency::PREFIX, outbox::PREFIX, NAME_KEY];
 
 /// An object's storage, as its methods see it.
 ///
@@ -328,7 +328,7 @@ impl Store for Storage {
         if batch.writes().any(|(key, _)| reserved(key)) {
             return Err(Error::Refused {
                 operation: "write",
-                reason: "keys that begin with `__alarm_failure`, `__idempotency` or `__outbox` are the engine's own",
+                reason: "keys that begin with `__alarm_failure`, `__idempotency`, `__object_name` or `__outbox` are the engine's own",
             });
         }
         if matches!(batch.alarm(), AlarmChange::Set(_)) && !self.shared.alarm_handler {

@@ -77,6 +77,24 @@ pub async fn an_object_calls_another<E: Engine>(session: &mut Session<E>) {
     assert_eq!(one + two, 3, "both met the same object");
 }
 
+/// The `traceparent` of a request is known to the call, and to those that it makes.
+pub async fn a_trace_goes_along_to_the_objects_that_are_called<E: Engine>(
+    session: &mut Session<E>,
+) {
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let request = http::Request::builder()
+        .method("POST")
+        .uri(format!("/{}/a/traces", session.probe))
+        .header("traceparent", trace);
+    let request = request.body("[\"b\"]".into()).unwrap();
+    let (status, body) = session.ask(request).await;
+    assert_eq!(status, 200);
+    let seen: [Option<String>; 2] = serde_json::from_slice(&body).unwrap();
+    assert_eq!(seen, [Some(trace.to_owned()), Some(trace.to_owned())]);
+    let unseen: [Option<String>; 2] = session.call("a", "traces", ["b"]).await;
+    assert_eq!(unseen, [None, None], "it is that of one call");
+}
+
 /// Promise 8: by itself, or through another, at once and not at its deadline.
 pub async fn a_call_that_comes_back_to_an_object_that_waits_is_refused<E: Engine>(
     session: &mut Session<E>,

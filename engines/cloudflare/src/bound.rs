@@ -6,7 +6,6 @@ use dokit_client::{
     CallReply, CallRequest, ErrorReply, IdError, Namespace, ObjectId, Timer, Transport,
     TransportError,
 };
-use dokit_object::Chain;
 use worker::{
     ObjectNamespace,
     js_sys::Promise,
@@ -101,7 +100,7 @@ pub struct BoundStub {
 
 impl Transport for BoundStub {
     async fn send(&self, call: &CallRequest) -> Result<CallReply, TransportError> {
-        let request = message::write_call(call, &Chain::default()).map_err(|thrown| {
+        let request = message::write_call(call).map_err(|thrown| {
             TransportError::unsendable("write the call").with_source(PlatformError::from(thrown))
         })?;
         match send(&self.raw, &self.id, &request).await {
@@ -132,7 +131,7 @@ impl fmt::Debug for BoundStub {
 }
 
 /// Sends a request to an object, and waits for its answer.
-pub(crate) async fn send(
+async fn send(
     namespace: &DurableObjectNamespace,
     id: &ObjectId,
     request: &web_sys::Request,

@@ -60,7 +60,9 @@ async fn forward(
 ) -> Result<web_sys::Response, ErrorReply> {
     let bindings = Bindings::new(env);
     let mut request = message::read_request(raw, BODY_BYTES).await?;
-    request.headers_mut().remove(message::CHAIN);
+    for ours in [message::CHAIN, message::NAME] {
+        request.headers_mut().remove(ours);
+    }
     let address = Address::parse(request.uri().path(), types, &bindings)?;
     let forwarded = message::write_request(&request, &address.path).map_err(unanswered)?;
     let answer = bindings.start(address.namespace, &address.id, &forwarded)?;

@@ -1,8 +1,8 @@
 //! Requests and responses, between the platform's and ours.
 
 use bytes::Bytes;
-use dokit_client::{CallReply, CallRequest, ErrorReply, header};
-use dokit_object::{Chain, Request, Response};
+use dokit_client::{CallReply, CallRequest, ErrorReply, ObjectId, header};
+use dokit_object::{Chain, Request, Response, traceparent};
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use worker::{
@@ -20,6 +20,10 @@ use crate::{
 
 /// The header that takes the chain of a call from one object to the next: ids, the last one first.
 pub(crate) const CHAIN: &str = "dokit-chain";
+
+/// The header that tells an object its name, escaped: one that was first reached by its id does not learn it
+/// from the platform.
+pub(crate) const NAME: &str = "dokit-name";
 
 /// Reads a request whole, up to `limit` bytes of body. Its address is the path and the query.
 pub(crate) async fn read_request(
@@ -91,21 +95,52 @@ pub(crate) fn read_chain(request: &Request) -> Chain {
         .get(CHAIN)
         .and_then(|ids| ids.to_str().ok());
     let ids = ids.unwrap_or_default().split(',').rev();
+    let chain = Chain::default().in_trace(traceparent(request));
     ids.filter_map(|id| id.parse().ok())
-        .fold(Chain::default(), Chain::with)
+        .fold(chain, Chain::with)
+}
+
+/// Says in a call what it comes by.
+pub(crate) fn write_chain(call: &web_sys::Request, chain: &Chain) -> Result<(), JsValue> {
+    let headers = call.headers();
+    if let Some(trace) = chain.trace()
+        && !headers.has(header::TRACEPARENT)?
+    {
+        headers.set(header::TRACEPARENT, trace)?;
+    }
+    let ids: Vec<String> = chain.ids().map(ToString::to_string).collect();
+    if !ids.is_empty() {
+        headers.set(CHAIN, &ids.join(","))?;
+    }
+    Ok(())
+}
+
+/// Takes the name that the object is called by out of a request to it.
+pub(crate) fn take_name(request: &mut Request) -> Option<String> {
+    let name = request.headers_mut().remove(NAME)?;
+    js_sys::decode_uri_component(name.to_str().ok()?)
+        .ok()
+        .map(String::from)
+}
+
+/// Says in a request to an object by what name it is called.
+pub(crate) fn write_name(request: &web_sys::Request, id: &ObjectId) -> Result<(), JsValue> {
+    match id.name() {
+        Some(name) => {
+            let escaped = String::from(js_sys::encode_uri_component(name));
+            request.headers().set(NAME, &escaped)
+        }
+        None => Ok(()),
+    }
 }
 
 /// The call of a method.
-pub(crate) fn write_call(call: &CallRequest, chain: &Chain) -> Result<web_sys::Request, JsValue> {
+pub(crate) fn write_call(call: &CallRequest) -> Result<web_sys::Request, JsValue> {
     let init = web_sys::RequestInit::new();
     init.set_method("POST");
     let headers = web_sys::Headers::new()?;
     for (name, value) in call.headers() {
         headers.append(name, &value)?;
-    }
-    let chain: Vec<String> = chain.ids().map(ToString::to_string).collect();
-    if !chain.is_empty() {
-        headers.append(CHAIN, &chain.join(","))?;
     }
     init.set_headers(&headers);
     init.set_body(&call.arguments.as_str().into());

@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use dokit_client::{Access, ErrorReply, ObjectId, PAYLOAD_BYTES, code};
+use dokit_client::{Access, ErrorReply, PAYLOAD_BYTES, code};
 use dokit_object::{
     Activation, Call, Chain, Context, Delivery, InvalidNamespace, ObjectType, Outcome, Response,
     SocketCall, Surroundings, deadline, error_response, fail_alarm, postpone_alarm, route,
@@ -24,6 +24,7 @@ use worker::{
 use crate::{
     clock::{PlatformClock, millis, timer},
     last_words, message,
+    name::Name,
     router::{Bindings, read_id},
     sockets::{Event, Peers},
     store::ObjectStore,
@@ -75,7 +76,7 @@ impl Exported {
         let object = Object {
             peers: Peers::restore(Rc::new(state), &object_type, &id, now)?,
             object_type,
-            id,
+            name: Name::new(id),
             store,
             surroundings,
             calls: Semaphore::new(CALLS),
@@ -168,7 +169,7 @@ impl fmt::Debug for Exported {
 
 struct Object {
     object_type: ObjectType,
-    id: ObjectId,
+    name: Name,
     store: ObjectStore,
     peers: Peers,
     surroundings: Surroundings,
@@ -178,15 +179,34 @@ struct Object {
 
 impl Object {
     async fn request(&self, raw: &web_sys::Request) -> Result<Response, ErrorReply> {
-        let request = message::read_request(raw, PAYLOAD_BYTES).await?;
+        let mut request = message::read_request(raw, PAYLOAD_BYTES).await?;
+        let name = message::take_name(&mut request);
         let deadline = deadline(&request)?.unwrap_or(DEADLINE);
-        let chain = message::read_chain(&request).with(self.id.clone());
+        let chain = message::read_chain(&request).with(self.name.id().clone());
         let path = request.uri().path().to_owned();
         let call = route(&self.object_type, &path, request)?;
         let Ok(_place) = self.calls.try_acquire() else {
             return Err(ErrorReply::overloaded());
         };
+        if let Some(name) = name {
+            self.learn_name(&name, deadline).await?;
+        }
         self.run_within(deadline, chain, call).await
+    }
+
+    /// Has an object that the platform has made by its id wake anew by its name.
+    async fn learn_name(&self, name: &str, deadline: Duration) -> Result<(), ErrorReply> {
+        if self.name.is_known() {
+            return Ok(());
+        }
+        let namespace = self.object_type.namespace();
+        let id = self.surroundings.router.id_from_name(namespace, name);
+        let until = self.surroundings.clock.now().saturating_add(deadline);
+        let mut awake = self.within(until, self.awake.write()).await?;
+        if self.name.learn(id) {
+            *awake = None;
+        }
+        Ok(())
     }
 
     async fn run_within(
@@ -202,7 +222,7 @@ impl Object {
     /// How an event of a socket is run.
     fn telling(&self) -> impl AsyncFn(SocketCall) -> Result<Response, ErrorReply> {
         async |call| {
-            let chain = Chain::default().with(self.id.clone());
+            let chain = Chain::default().with(self.name.id().clone());
             let answer = self.run_within(DEADLINE, chain, Call::Socket(call)).await;
             if let Err(error) = &answer {
                 self.log(error);
@@ -217,7 +237,7 @@ impl Object {
         self.store.ring(scheduled);
         // The event can be a little early by the clock that objects see.
         self.surroundings.clock.sleep_until(scheduled).await;
-        let chain = Chain::default().with(self.id.clone());
+        let chain = Chain::default().with(self.name.id().clone());
         let until = self.surroundings.clock.now().saturating_add(ALARM_DEADLINE);
         let run = chain.scope(self.run(Call::Alarm, until)).await;
         let error = match run {
@@ -308,11 +328,14 @@ impl Object {
         };
         let Outcome {
             reply,
-            writes,
+            mut writes,
             sockets,
             reset,
             ..
         } = outcome;
+        let named = self
+            .name
+            .join(&mut writes, !reset && self.store.has_written());
         // From here on nobody gives it up: whoever is answered knows how it ended.
         let kept = async {
             if !reset {
@@ -325,6 +348,7 @@ impl Object {
             running.anew().await?.keep(writes).await
         };
         kept.await.map_err(|error| commit_failed(&error))?;
+        self.name.is_stored(named);
         sockets.perform();
         self.peers.settle();
         if !reset {
@@ -350,8 +374,10 @@ impl Object {
     }
 
     async fn wake(&self, until: Timestamp) -> Result<Activation, ErrorReply> {
+        let recalled = self.name.recall(&self.store).await;
+        recalled.map_err(|error| ErrorReply::internal(&error))?;
         let ctx = Context::new(
-            self.id.clone(),
+            self.name.id().clone(),
             self.store.clone(),
             self.object_type.handlers().alarm,
             self.surroundings.clone(),
@@ -364,9 +390,11 @@ impl Object {
             .map_err(|error| commit_failed(&error))?;
         let woken = self.within(until, self.object_type.wake(ctx)).await;
         match woken.and_then(|woken| woken) {
-            Ok((activation, writes)) => {
+            Ok((activation, mut writes)) => {
+                let named = self.name.join(&mut writes, self.store.has_written());
                 let kept = running.keep(writes).await;
                 kept.map_err(|error| commit_failed(&error))?;
+                self.name.is_stored(named);
                 self.peers.settle();
                 Ok(activation)
             }
@@ -467,7 +495,7 @@ impl Object {
 
     fn log(&self, error: &ErrorReply) {
         if let Some(log) = &error.log {
-            let (namespace, id) = (self.object_type.namespace(), &self.id);
+            let (namespace, id) = (self.object_type.namespace(), self.name.id());
             console_error!("{namespace} {id:?}: {log}");
         }
     }

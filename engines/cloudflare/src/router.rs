@@ -12,7 +12,7 @@ use worker::{
 
 use crate::{
     binding_name, bound, message,
-    platform::{PlatformError, unanswered},
+    platform::{PlatformError, settled, unanswered},
 };
 
 /// The way to objects by the Worker's bindings.
@@ -45,7 +45,9 @@ impl Bindings {
         id: &ObjectId,
         request: &web_sys::Request,
     ) -> Result<Promise, ErrorReply> {
-        bound::start(&self.namespace(namespace)?, id, request).map_err(unanswered)
+        let bound = self.namespace(namespace)?;
+        message::write_name(request, id).map_err(unanswered)?;
+        bound::start(&bound, id, request).map_err(unanswered)
     }
 
     /// Sends a request to an object.
@@ -55,8 +57,8 @@ impl Bindings {
         id: &ObjectId,
         request: &web_sys::Request,
     ) -> Result<web_sys::Response, ErrorReply> {
-        let answer = bound::send(&self.namespace(namespace)?, id, request).await;
-        answer.map_err(unanswered)
+        let answer = settled(Ok(self.start(namespace, id, request)?)).await;
+        answer.map(JsCast::unchecked_into).map_err(unanswered)
     }
 }
 
@@ -70,7 +72,10 @@ impl Router for Bindings {
         let (own, id) = (self.clone(), id.clone());
         let chain = Chain::current();
         let reentrant = chain.contains(&id);
-        let request = message::write_call(request, &chain);
+        let request = message::write_call(request).and_then(|call| {
+            message::write_chain(&call, &chain)?;
+            Ok(call)
+        });
         Box::pin(async move {
             if reentrant {
                 return Ok(to_call_reply(error_response(&ErrorReply::reentrant_call())));

@@ -91,6 +91,12 @@ impl ObjectStore {
         self.rows.as_ref()?.calls().transaction()
     }
 
+    /// Whether the running call has written rows, of an object with SQL.
+    pub(crate) fn has_written(&self) -> bool {
+        let calls = self.rows.as_ref().map(Rows::calls);
+        calls.is_some_and(|calls| calls.is_running() && calls.has_written())
+    }
+
     /// Says that the platform has begun to deliver the alarm set for `at`. The platform does not show
     /// that alarm any more, though it is still there if the process dies; to us it stays set until a
     /// commit says what becomes of it.

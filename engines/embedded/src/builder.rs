@@ -48,6 +48,7 @@ use crate::{
 /// | [`token`](Self::token), [`check`](Self::check) | none: on loopback anyone may call |
 /// | [`allow_anyone`](Self::allow_anyone) | no: an address that is not loopback needs a token or a check |
 /// | [`allow_origin`](Self::allow_origin) | none: web pages of other origins are refused |
+/// | [`allow_credentials`](Self::allow_credentials) | no: those pages send no cookies |
 /// | [`allow_host`](Self::allow_host) | none: on loopback only its own names |
 /// | [`admin`](Self::admin), [`admin_token`](Self::admin_token) | none |
 /// | [`body_limit`](Self::body_limit) | 1 MiB |
@@ -246,9 +247,19 @@ impl Builder {
 
     /// Lets web pages of this origin call and read the answers (CORS), such as `https://app.example`.
     /// Pages that the host serves itself need not be named; those of any other origin are refused, 403
-    /// `origin_not_allowed`. Cookies are not among what such a page may send.
+    /// `origin_not_allowed`. Cookies are not among what such a page may send, unless
+    /// [`allow_credentials`](Self::allow_credentials) says so.
     pub fn allow_origin(mut self, origin: impl AsRef<str>) -> Self {
         self.settings.doors.origin(origin.as_ref());
+        self
+    }
+
+    /// Lets the pages of the [allowed origins](Self::allow_origin) send what the browser keeps for this host,
+    /// cookies above all (`fetch(.., { credentials: "include" })`), for a [`check`](Self::check) that reads
+    /// them. Such a page then calls in the name of whoever looks at it: allow only origins whose pages you
+    /// trust with that.
+    pub fn allow_credentials(mut self) -> Self {
+        self.settings.doors.credentials();
         self
     }
 

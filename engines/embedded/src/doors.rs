@@ -23,6 +23,8 @@ pub(crate) struct Doors {
     check: Option<Arc<Check>>,
     /// The origins, beside the host's own, whose web pages may call.
     origins: Vec<String>,
+    /// Whether those pages may send cookies.
+    credentials: bool,
     /// The names that the host goes by, beside those of the loopback.
     hosts: Vec<String>,
     anyone: bool,
@@ -32,6 +34,8 @@ pub(crate) struct Doors {
 #[derive(Debug, Default)]
 pub(crate) struct Admitted {
     origin: Option<HeaderValue>,
+    /// Whether the page may send cookies.
+    credentials: bool,
     /// Whether the answer depends on the origin.
     varies: bool,
 }
@@ -84,6 +88,10 @@ impl Doors {
         self.origins.push(origin.to_ascii_lowercase());
     }
 
+    pub(crate) fn credentials(&mut self) {
+        self.credentials = true;
+    }
+
     pub(crate) fn host(&mut self, host: &str) {
         self.hosts.push(host.to_ascii_lowercase());
     }
@@ -120,7 +128,9 @@ impl Doors {
             && let Some(method) = head.headers.get(header::ACCESS_CONTROL_REQUEST_METHOD)
         {
             // The browser asks on its own behalf, and sends no token.
-            return Err(Refused::Asked(preflight(origin, method, &head.headers)));
+            let mut answer = preflight(method, &head.headers);
+            admitted.allow(origin, answer.headers_mut());
+            return Err(Refused::Asked(answer));
         }
         if !self.tokens.is_empty() && !self.carries_token(&head.headers) {
             return Err(Refused::Error(ErrorReply::unauthorized(), admitted));
@@ -183,8 +193,8 @@ impl Doors {
                 ));
             }
             return Ok(Admitted {
-                origin: None,
                 varies,
+                ..Admitted::default()
             });
         };
         let text = origin.to_str().unwrap_or("?").to_ascii_lowercase();
@@ -192,14 +202,15 @@ impl Doors {
         if alone && self.origins.contains(&text) {
             return Ok(Admitted {
                 origin: Some(origin.clone()),
+                credentials: self.credentials,
                 varies,
             });
         }
         let cross_site = site.is_some_and(|site| site == "cross-site");
         if alone && !cross_site && is_own(&text, head) {
             return Ok(Admitted {
-                origin: None,
                 varies,
+                ..Admitted::default()
             });
         }
         Err(ErrorReply::origin_not_allowed(format!(
@@ -215,10 +226,19 @@ impl Admitted {
         if self.varies {
             headers.append(header::VARY, HeaderValue::from_static("origin"));
         }
-        if let Some(origin) = self.origin {
-            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+        if let Some(origin) = &self.origin {
+            self.allow(origin, headers);
             let exposed = HeaderValue::from_static("retry-after");
             headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
+        }
+    }
+
+    /// Tells the browser what the pages of an origin may do.
+    fn allow(&self, origin: &HeaderValue, headers: &mut HeaderMap) {
+        headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
+        if self.credentials {
+            let allowed = HeaderValue::from_static("true");
+            headers.insert(header::ACCESS_CONTROL_ALLOW_CREDENTIALS, allowed);
         }
     }
 }
@@ -229,6 +249,7 @@ impl fmt::Debug for Doors {
             .field("tokens", &self.tokens.len())
             .field("check", &self.check.is_some())
             .field("origins", &self.origins)
+            .field("credentials", &self.credentials)
             .field("hosts", &self.hosts)
             .field("anyone", &self.anyone)
             .finish()
@@ -251,11 +272,10 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 /// What a browser is answered that asks whether a page may send a request.
-fn preflight(origin: &HeaderValue, method: &HeaderValue, headers: &HeaderMap) -> Response {
+fn preflight(method: &HeaderValue, headers: &HeaderMap) -> Response {
     let mut response = Response::new(Bytes::new());
     *response.status_mut() = StatusCode::NO_CONTENT;
     let allowed = response.headers_mut();
-    allowed.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone());
     allowed.insert(header::ACCESS_CONTROL_ALLOW_METHODS, method.clone());
     if let Some(asked) = headers.get(header::ACCESS_CONTROL_REQUEST_HEADERS) {
         allowed.insert(header::ACCESS_CONTROL_ALLOW_HEADERS, asked.clone());
@@ -570,6 +590,46 @@ mod tests {
             !response
                 .headers()
                 .contains_key("access-control-allow-origin")
+        );
+    }
+
+    #[tokio::test]
+    async fn a_page_may_send_cookies_only_where_the_host_says_so() {
+        let asks = [
+            ("origin", "https://app.example"),
+            ("access-control-request-method", "POST"),
+        ];
+        let calls = head("POST", &asks[..1]);
+        for allowed in [false, true] {
+            let mut doors = Doors::default();
+            doors.origin("https://app.example");
+            if allowed {
+                doors.credentials();
+            }
+            let preflight = refusal(&doors, &head("OPTIONS", &asks)).await.unwrap();
+            let mut answer = Response::default();
+            doors.admit(&calls, true).await.unwrap().sign(&mut answer);
+            doors.token("s3cret");
+            let refused = refusal(&doors, &calls).await.unwrap();
+            for response in [preflight, answer, refused] {
+                let headers = response.headers();
+                let told = headers.get("access-control-allow-credentials");
+                assert_eq!(told.is_some_and(|told| told == "true"), allowed);
+                assert_eq!(
+                    headers["access-control-allow-origin"],
+                    "https://app.example"
+                );
+            }
+        }
+        let mut doors = Doors::default();
+        doors.credentials();
+        let foreign = refusal(&doors, &head("OPTIONS", &asks)).await.unwrap();
+        assert_eq!(foreign.status(), 403);
+        assert!(
+            foreign
+                .headers()
+                .get("access-control-allow-credentials")
+                .is_none()
         );
     }
 

@@ -4,7 +4,13 @@ use dokit_client::ObjectId;
 use tracing::{Span, field::Empty};
 
 /// The span of a call, from its arrival to its answer. Arguments and bodies are not in it.
-pub(crate) fn call(namespace: &str, method: &str, id: &ObjectId) -> Span {
+/// `traceparent` is what it was told of the trace that it belongs to.
+pub(crate) fn call(
+    namespace: &str,
+    method: &str,
+    id: &ObjectId,
+    traceparent: Option<&str>,
+) -> Span {
     let span = tracing::debug_span!(
         "dokit.handle",
         namespace,
@@ -15,18 +21,13 @@ pub(crate) fn call(namespace: &str, method: &str, id: &ObjectId) -> Span {
         parent_id = Empty,
         code = Empty,
     );
-    span
-}
-
-/// Notes the trace that a call belongs to, where its caller has said so.
-pub(crate) fn belongs_to(span: &Span, traceparent: Option<&str>) {
-    if span.is_disabled() {
-        return;
-    }
-    if let Some((trace, parent)) = traceparent.and_then(parse) {
+    if !span.is_disabled()
+        && let Some((trace, parent)) = traceparent.and_then(parse)
+    {
         span.record("trace_id", trace);
         span.record("parent_id", parent);
     }
+    span
 }
 
 /// The trace and the span of a `traceparent`, as W3C Trace Context writes it (level 1, section 3.2.2).

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     Activation, Address, BoxFuture, Call, Chain, Clock, Context, Delivery, DurableObject,
     Namespace, ObjectType, Outcome, Request, Response, Router, SocketLimits, Surroundings,
-    Switchboard, error_response, route, to_call_reply,
+    Switchboard, error_response, route, to_call_reply, traceparent,
 };
 
 /// How many alarms one [`TestHost::advance`] runs before it takes them for a loop without end.
@@ -327,8 +327,8 @@ impl Shared {
         let types: Vec<ObjectType> = lock(&self.types).values().copied().collect();
         let address = Address::parse(request.uri().path(), &types, &*self.router)?;
         let object_type = self.object_type(address.namespace)?;
+        let chain = Chain::default().in_trace(traceparent(&request));
         let call = route(&object_type, &address.path, request)?;
-        let chain = Chain::default();
         self.call(address.namespace, &address.id, call, chain).await
     }
 
@@ -496,6 +496,7 @@ impl Router for Inside {
             if chain.ids().next().is_none() {
                 socket::pump(&host).await;
             }
+            let chain = chain.in_trace(request.traceparent.as_deref());
             let call = host.object_type(namespace)?.call(request)?;
             host.call(namespace, &id, call, chain).await
         };

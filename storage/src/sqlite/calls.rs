@@ -101,7 +101,8 @@ impl Calls {
         self.database.database().commit_early(batch)
     }
 
-    /// Makes durable all calls that were kept.
+    /// Makes durable all calls that were kept. Where they have deleted everything, the file gives back
+    /// what room that took.
     ///
     /// # Errors
     ///
@@ -249,6 +250,10 @@ impl Database {
                 self.lose(error.to_string());
             })?;
         self.uncommitted.set(false);
+        if self.emptied.take() {
+            // What was committed is durable, whether or not this succeeds.
+            let _ = self.shrink();
+        }
         Ok(())
     }
 }

@@ -20,6 +20,9 @@ use crate::sql::{SqlError, SqlLimits};
 /// How many instructions of SQLite's machine run between two questions whether to stop.
 const INSTRUCTIONS: c_int = 1000;
 
+/// How many unused pages are not worth shrinking for.
+const PAGES_TO_KEEP: i64 = 16;
+
 /// Compiled statements that are kept.
 const STATEMENTS: usize = 32;
 
@@ -40,6 +43,8 @@ pub(super) struct Database {
     scopes: RefCell<Vec<Scope>>,
     /// Why the open transaction is lost.
     broken: RefCell<Option<String>>,
+    /// Whether everything was deleted since the last commit.
+    pub(super) emptied: Cell<bool>,
     /// The version of the schema that was looked at for deferred constraints, and whether it has any.
     deferrable: Cell<Option<(i64, bool)>>,
 }
@@ -87,6 +92,7 @@ impl Database {
             uncommitted: Cell::new(false),
             scopes: RefCell::default(),
             broken: RefCell::default(),
+            emptied: Cell::new(false),
             deferrable: Cell::new(None),
         };
         database.limit(SqlLimits::default());
@@ -309,6 +315,23 @@ impl Database {
             self.run("commit", "PRAGMA defer_foreign_keys = OFF /* _dokit_ */")?;
         }
         Ok(())
+    }
+
+    /// Gives the room of what was deleted back to the disk, where nothing of a user's is left. Of tables that
+    /// are there it would change the numbers of the rows.
+    pub(super) fn shrink(&self) -> Result<(), SqlError> {
+        let unused = "SELECT freelist_count FROM pragma_freelist_count() /* _dokit_ */";
+        let tables = "SELECT count(*) FROM sqlite_schema WHERE type = 'table' \
+                      AND name NOT IN ('_dokit_keys', '_dokit_alarm') /* _dokit_ */";
+        if self.number("shrink", unused)? < PAGES_TO_KEEP || self.number("shrink", tables)? > 0 {
+            return Ok(());
+        }
+        // SQLite copies what is left into a database that it attaches.
+        let attached = Limit::SQLITE_LIMIT_ATTACHED;
+        let _ = self.connection.set_limit(attached, 1);
+        let shrunk = self.run("shrink", "VACUUM /* _dokit_ */");
+        let _ = self.connection.set_limit(attached, 0);
+        shrunk
     }
 
     fn has_deferred_constraints(&self) -> Result<bool, SqlError> {

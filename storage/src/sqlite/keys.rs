@@ -66,6 +66,7 @@ impl Database {
         }
         self.wrote.set(true);
         if batch.deletes_all() {
+            self.emptied.set(true);
             self.query("commit", |database| {
                 let empty = "DELETE FROM _dokit_keys; DELETE FROM _dokit_alarm";
                 database.connection.execute_batch(empty)

@@ -277,3 +277,70 @@ fn delete_all_in_a_call_is_undone_with_it() {
     assert_eq!(tables(), before);
     assert!(has(calls.database(), "old"));
 }
+
+#[test]
+fn a_database_that_was_emptied_gives_its_room_back() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("a.sqlite");
+    let calls = Calls::new(Sqlite::open(&path).unwrap());
+    let sql = calls.database().sql();
+    let fill = || {
+        calls.begin().unwrap();
+        run(&sql, "CREATE TABLE t (a); CREATE INDEX i ON t (a)");
+        for _ in 0..5 {
+            run(&sql, "INSERT INTO t VALUES (zeroblob(1000000))");
+        }
+        calls.keep(&put("key")).unwrap();
+        calls.commit().unwrap();
+    };
+    let empty = || {
+        calls.begin().unwrap();
+        sql.delete_all().unwrap();
+        let mut batch = Batch::new();
+        batch.delete_all();
+        batch.put("left", "1");
+        batch.set_alarm(Timestamp::from_millis(5));
+        calls.keep(&batch).unwrap();
+    };
+    fill();
+    empty();
+    calls.undo().unwrap_err();
+    calls.abandon().unwrap();
+    assert!(sql.database_size().unwrap() > 5_000_000);
+
+    empty();
+    calls.commit().unwrap();
+    assert!(sql.database_size().unwrap() < 100_000);
+    assert!(has(calls.database(), "left") && !has(calls.database(), "key"));
+    // It serves on.
+    fill();
+    empty();
+    calls.commit().unwrap();
+    drop((calls, sql));
+    assert!(path.metadata().unwrap().len() < 100_000);
+    let again = Sqlite::open(&path).unwrap();
+    assert!(has(&again, "left"));
+    let alarm = block_on(again.alarm()).unwrap();
+    assert_eq!(alarm, Some(Timestamp::from_millis(5)));
+}
+
+#[test]
+fn a_database_that_has_tables_again_keeps_the_numbers_of_its_rows() {
+    let (calls, sql) = calls("CREATE TABLE t (a)");
+    calls.begin().unwrap();
+    run(&sql, "INSERT INTO t VALUES (zeroblob(1000000))");
+    calls.keep(&Batch::new()).unwrap();
+    calls.begin().unwrap();
+    sql.delete_all().unwrap();
+    let mut batch = Batch::new();
+    batch.delete_all();
+    calls.keep(&batch).unwrap();
+    calls.begin().unwrap();
+    run(
+        &sql,
+        "CREATE TABLE t (a); INSERT INTO t VALUES (1), (2), (3); DELETE FROM t WHERE a < 3",
+    );
+    calls.keep(&Batch::new()).unwrap();
+    calls.commit().unwrap();
+    assert_eq!(numbers(&sql, "SELECT rowid FROM t"), [3]);
+}

@@ -9,14 +9,6 @@ use crate::driven::Platform;
 /// The cases that cannot be asked here, and why. All others are.
 const LEFT_OUT: &[(&str, &str)] = &[
     (
-        "an_id_reaches_the_object_of_the_name",
-        "the platform forgets the name in the id's digits",
-    ),
-    (
-        "an_object_learns_its_name_though_it_was_reached_by_id_first",
-        "the platform forgets the name in the id's digits",
-    ),
-    (
         "who_is_told_to_upgrade_is_told_to_what",
         "workerd's HTTP server keeps that header to itself",
     ),

@@ -2,10 +2,10 @@
 
 use std::{fmt, sync::Weak, time::Duration};
 
-use dokit_client::{Access, CallReply, CallRequest, ErrorReply, ObjectId, TransportError, header};
+use dokit_client::{Access, CallReply, CallRequest, ErrorReply, ObjectId, TransportError};
 use dokit_object::{
     Address, BoxFuture, Call, Chain, ObjectType, Request, Response, Router, SocketCall,
-    SocketEvent, deadline, error_response, route, to_call_reply,
+    SocketEvent, deadline, error_response, route, to_call_reply, traceparent,
 };
 use tokio::sync::oneshot;
 use tracing::Span;
@@ -43,13 +43,9 @@ impl Engine {
         let address = Address::parse(request.uri().path(), self.types.values(), router)?;
         let object_type = self.types[address.namespace];
         let deadline = self.deadline(deadline(&request)?);
-        let trace = request.headers().get(header::TRACEPARENT).cloned();
+        let chain = Chain::default().in_trace(traceparent(&request));
         let call = route(&object_type, &address.path, request)?;
-        let chain = Chain::default();
-        let answer = self.submit(object_type, &address.id, call, deadline, chain, place)?;
-        let trace = trace.as_ref().and_then(|value| value.to_str().ok());
-        trace::belongs_to(&answer.span, trace);
-        Ok(answer)
+        self.submit(object_type, &address.id, call, deadline, chain, place)
     }
 
     /// Accepts a call of a method that comes from inside the process.
@@ -64,11 +60,9 @@ impl Engine {
         place.bring(request.arguments.len())?;
         let object_type = self.known_type(namespace)?;
         let deadline = self.deadline(request.deadline);
-        let trace = request.traceparent.clone();
+        let chain = chain.in_trace(request.traceparent.as_deref());
         let call = object_type.call(request)?;
-        let answer = self.submit(object_type, id, call, deadline, chain, place)?;
-        trace::belongs_to(&answer.span, trace.as_deref());
-        Ok(answer)
+        self.submit(object_type, id, call, deadline, chain, place)
     }
 
     fn known_type(&self, namespace: &str) -> Result<ObjectType, ErrorReply> {
@@ -125,7 +119,7 @@ impl Engine {
         }
         let (reply, answer) = oneshot::channel();
         let (namespace, method) = (object_type.namespace(), metrics::method_of(&call));
-        let span = trace::call(namespace, method, id);
+        let span = trace::call(namespace, method, id, chain.trace());
         let deadline = Deadline::after(deadline);
         let message = Message::Call(Box::new(Envelope {
             id: id.clone(),
