@@ -331,8 +331,8 @@ impl Table {
             if name == handled || entry.due() > now {
                 return true;
             }
-            // The engine's alarm may still be to fire for this one: it is waited for once more.
-            if name == WAKE && entry.passed > 0 {
+            // The engine's alarm is still to fire for this one, unless it is left standing.
+            if name == WAKE && entry.passed >= Retries::new().tries {
                 return false;
             }
             entry.passed = entry.passed.saturating_add(1);

@@ -1,5 +1,7 @@
 //! Whatever an object does when it is woken, it is not woken without end.
 
+use std::time::Duration;
+
 use dokit_alarms::{ActionKey, Alarms, Deadline, Result, cancel_alarm, schedule_alarm};
 use dokit_storage::{Memory, Store, Timestamp};
 use futures_executor::block_on;
@@ -49,10 +51,12 @@ fn action(fails: bool) -> Action {
     if fails { fail("it does") } else { note("done") }
 }
 
+const HOUR: Duration = Duration::from_secs(3600);
+
 /// All that is scheduled is scheduled for an hour later, so that what comes sooner is of the crate's
 /// own making.
 async fn take_step(store: &mut Memory, now: Timestamp, step: Step) -> Result<()> {
-    let later = "1h";
+    let later = HOUR;
     match step {
         Step::Take(which) => DEADLINES[which].take(store, now).await.map(|_| ()),
         Step::Set(which) => DEADLINES[which].set(store, now, later).await.map(|_| ()),
@@ -85,6 +89,42 @@ async fn take_step(store: &mut Memory, now: Timestamp, step: Step) -> Result<()>
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(256))]
+
+    #[test]
+    fn no_plain_alarm_is_lost_to_what_is_done_before_it_fires(
+        before in vec(step(), 0..6),
+        just_before_it_fires in vec(step(), 0..4),
+    ) {
+        let mut store = Memory::new();
+        let note = |plain: &mut Option<Timestamp>, now: Timestamp, step: Step| match step {
+            Step::Plain => *plain = Some(now.saturating_add(HOUR)),
+            Step::CancelPlain => *plain = None,
+            _ => {}
+        };
+        block_on(async {
+            let mut plain = None;
+            for step in before {
+                take_step(&mut store, START, step).await.unwrap();
+                note(&mut plain, START, step);
+            }
+            let end = at(3 * 3_600_000);
+            let mut now = START;
+            while let Some(due) = store.alarm().await.unwrap().filter(|at| *at < end) {
+                now = now.max(due);
+                for step in &just_before_it_fires {
+                    take_step(&mut store, now, *step).await.unwrap();
+                    note(&mut plain, now, *step);
+                }
+                if store.alarm().await.unwrap().is_some() {
+                    now = now.max(fire(&mut store));
+                    plain = plain.filter(|at| *at > now);
+                    take_step(&mut store, now, Step::RunDue).await.unwrap();
+                }
+            }
+            prop_assert!(plain.is_none_or(|at| at >= end), "{plain:?} has passed");
+            Ok(())
+        })?;
+    }
 
     #[test]
     fn an_object_is_never_woken_without_a_pause_whatever_it_does_then(

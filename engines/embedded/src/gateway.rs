@@ -6,7 +6,7 @@ use axum::extract::State;
 use bytes::{Bytes, BytesMut};
 use dokit_client::ErrorReply;
 use dokit_object::{Request, Response, engine::error_response};
-use http::request::Parts;
+use http::{Method, header, request::Parts};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Body;
 
@@ -61,7 +61,9 @@ impl Gateway {
         let upgrade = Upgrade::take(&mut head);
         let response = match engine.doors().admit(&head, self.on_loopback).await {
             Ok(admitted) => {
-                let response = self.call(head, body).await;
+                let to_head = head.method == Method::HEAD;
+                let mut response = self.call(head, body).await;
+                forget_length(&mut response, to_head);
                 let mut response = sockets::switch(self.host.engine(), upgrade, response);
                 admitted.sign(&mut response);
                 response
@@ -132,6 +134,18 @@ where
     } else {
         parts.freeze()
     })
+}
+
+/// An answer is as long as its body, whatever its object says: by a wrong length the other end would take the
+/// next answer for a part of this one.
+fn forget_length(response: &mut Response, to_head: bool) {
+    // Without a body, an answer to HEAD may say how long one to GET would be.
+    let may_say = to_head && response.body().is_empty();
+    let headers = response.headers_mut();
+    headers.remove(header::TRANSFER_ENCODING);
+    if !may_say {
+        headers.remove(header::CONTENT_LENGTH);
+    }
 }
 
 fn broken_off(error: &(dyn Error + 'static)) -> ErrorReply {

@@ -9,13 +9,16 @@ use std::{
 use tokio::{
     sync::Notify,
     task::coop::consume_budget,
-    time::{Instant, sleep_until},
+    time::{Instant, sleep_until, timeout},
 };
 
 use crate::{
     resident::{KEPT, Resident},
     weight::{Ceiling, Weight},
 };
+
+/// How long the others wait for one whose writes are still on their way to the disk.
+const PATIENCE: Duration = Duration::from_millis(100);
 
 /// All objects that are awake.
 #[derive(Debug)]
@@ -144,8 +147,8 @@ impl Residents {
         loop {
             match self.next(Instant::now()) {
                 Next::Now(resident) => {
-                    resident.put_to_sleep().await;
-                    // Where it has not left, it is to be looked at again.
+                    // Where it has not left, it is to be looked at again, after the others.
+                    let _ = timeout(PATIENCE, resident.put_to_sleep()).await;
                     self.idle(&resident);
                     consume_budget().await;
                 }

@@ -6,12 +6,13 @@
     reason = "a test's way to fail is to panic, and its callers are tasks"
 )]
 
-use std::{collections::BTreeMap, io::Cursor, sync::Mutex, time::Duration};
+use std::{collections::BTreeMap, io::Cursor, pin::pin, sync::Mutex, time::Duration};
 
 use dokit_client::{ObjectId, rpc};
 use dokit_embedded::{Builder, Existing, Host};
 use dokit_object::{Context, DurableObject, Error, Result, State, durable_object};
 use dokit_storage::sql::Sql;
+use futures_util::FutureExt;
 use rusqlite::Connection;
 use tempfile::{TempDir, tempdir};
 use tokio::{task::yield_now, time::timeout};
@@ -466,4 +467,31 @@ async fn those_leave_first_that_were_idle_longest_whether_they_have_a_database_o
         }
         assert_eq!(woken(name), times, "{name}");
     }
+}
+
+#[tokio::test]
+async fn one_whose_disk_takes_its_time_keeps_no_other_awake() {
+    let (data, host) = start(|host| host.sleep_after(Duration::ZERO));
+    let disk = Connection::open(data.path().join("objects.sqlite")).unwrap();
+    disk.busy_timeout(PATIENCE).unwrap();
+    // A commit waits ten seconds for the disk and then fails. Where the machine is slower than that, it says
+    // nothing.
+    for slow in ["slow", "slow too", "slow as well"] {
+        disk.execute_batch("BEGIN IMMEDIATE").unwrap();
+        // Its first commit needs a row there.
+        let object = rows(&host, slow);
+        let mut slow = pin!(object.add(1));
+        assert!(slow.as_mut().now_or_never().is_none());
+        hoard(&host, "quick").read().await.unwrap();
+        let quick_has_left = || gauge(&host, "dokit_objects_awake ") <= 1;
+        until(&host, "the quick one has left", quick_has_left).await;
+        let held = slow.as_mut().now_or_never().is_none();
+        disk.execute_batch("ROLLBACK").unwrap();
+        if held {
+            slow.await.unwrap();
+            return holds(&host, 0).await;
+        }
+        holds(&host, 0).await;
+    }
+    panic!("the quick one waited for the slow one");
 }

@@ -6,6 +6,7 @@ use dokit_fsm::{
 };
 use dokit_storage::{Faults, Memory, Store, Timestamp};
 use futures_executor::block_on;
+use proptest::{collection::vec, prelude::*, sample::select};
 use serde::{Deserialize, Serialize};
 
 use super::{DAY, Event, ORDER, State, at, dump, pay, ship};
@@ -270,4 +271,60 @@ fn an_effect_is_a_job_of_the_same_commit_and_is_tried_until_it_is_done_or_kept_a
         assert_eq!(dead[0].action().unwrap(), "mail: shipped");
         assert_eq!((dead[0].error(), dead[0].tries()), ("gone", 3));
     });
+}
+
+/// Sends the machine on: an order that is paid is shipped at once, one that is shipped is noted.
+struct SendsOnAndOn;
+
+impl Hooks<State, Event> for SendsOnAndOn {
+    type Error = SendError;
+
+    async fn on_entry(
+        &self,
+        step: &Transition<'_, State, Event>,
+        store: &mut impl Store,
+    ) -> Result<(), SendError> {
+        let next = match step.to {
+            State::Paid { .. } => ship(),
+            State::Shipped(_) => Event::Note,
+            _ => return Ok(()),
+        };
+        ORDER.persisted().send(store, step.at, &next).await?;
+        Ok(())
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_alarm_stands_at_the_deadline_whatever_happens_and_in_which_order(
+        steps in vec((0..3 * DAY, select(vec![
+            Some(pay()), Some(ship()), Some(Event::Deliver), Some(Event::Cancel),
+            Some(Event::Note), Some(Event::Retry), None,
+        ]), any::<bool>()), 1..12),
+    ) {
+        block_on(async {
+            let mut store = Memory::new();
+            let plain = || ORDER.persisted().alarm(JOBS, "order", Job::Expire);
+            let sends_on = || ORDER.persisted().hooks(SendsOnAndOn).alarm(JOBS, "order", Job::Expire);
+            let mut now = 1;
+            plain().start(&mut store, at(now)).await.unwrap();
+            for (later, event, hooked) in steps {
+                now += later;
+                match event {
+                    Some(event) if hooked => {
+                        let _ = sends_on().send(&mut store, at(now), &event).await;
+                    }
+                    Some(event) => {
+                        let _ = plain().send(&mut store, at(now), &event).await;
+                    }
+                    None if hooked => drop(plain().reset(&mut store, at(now)).await.unwrap()),
+                    None => drop(wake(&mut store, at(now)).await),
+                }
+                let job = JOBS.get(&store, "order").await.unwrap();
+                let deadline = plain().deadline(&store).await.unwrap();
+                prop_assert_eq!(job.map(|job| job.at()), deadline);
+            }
+            Ok(())
+        })?;
+    }
 }

@@ -6,6 +6,7 @@
     reason = "servers and clients run beside each other"
 )]
 
+mod framing;
 mod guarded;
 mod limits;
 mod peer;
@@ -83,11 +84,18 @@ impl DurableObject for Door {
         Ok(Self { name, storage })
     }
 
-    /// As many bytes as the query says, and else the path.
+    /// As many bytes as the query says, and else the path, with those headers that the request has for it.
     async fn fetch(&mut self, request: Request) -> Result<Response> {
         let bytes = request.uri().query().and_then(|text| text.parse().ok());
         let body = bytes.map_or_else(|| request.uri().path().into(), |bytes| vec![b'x'; bytes]);
-        Ok(Response::new(body.into()))
+        let mut response = Response::new(body.into());
+        for (name, value) in request.headers() {
+            if let Some(name) = name.as_str().strip_prefix("x-answer-") {
+                let name = http::HeaderName::try_from(name).unwrap();
+                response.headers_mut().append(name, value.clone());
+            }
+        }
+        Ok(response)
     }
 }
 

@@ -117,6 +117,18 @@ impl Peer {
 
     /// The next answer; none where the connection is closed.
     pub(crate) async fn answer_if_any(&mut self) -> Option<Answer> {
+        let mut answer = self.head_if_any().await?;
+        let length = answer.header("content-length").unwrap_or("0");
+        let length: usize = length.parse().unwrap();
+        while self.read.len() < length {
+            self.more().await?;
+        }
+        answer.body = self.read.drain(..length).collect();
+        Some(answer)
+    }
+
+    /// The next answer, which has no body; none where the connection is closed.
+    pub(crate) async fn head_if_any(&mut self) -> Option<Answer> {
         let end = loop {
             let end = self.read.windows(4).position(|four| four == b"\r\n\r\n");
             if let Some(end) = end {
@@ -125,18 +137,11 @@ impl Peer {
             self.more().await?;
         };
         let head = String::from_utf8(self.read.drain(..end).collect()).unwrap();
-        let mut answer = Answer {
+        Some(Answer {
             status: head.split(' ').nth(1).unwrap().parse().unwrap(),
             head: head.to_ascii_lowercase(),
             body: Vec::new(),
-        };
-        let length = answer.header("content-length").unwrap_or("0");
-        let length: usize = length.parse().unwrap();
-        while self.read.len() < length {
-            self.more().await?;
-        }
-        answer.body = self.read.drain(..length).collect();
-        Some(answer)
+        })
     }
 
     async fn more(&mut self) -> Option<usize> {
