@@ -121,7 +121,7 @@ impl Namespace for HttpNamespace {
 impl fmt::Debug for HttpNamespace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpNamespace")
-            .field("base", &self.base)
+            .field("base", &without_password(&self.base))
             .field("namespace", &self.namespace)
             .finish_non_exhaustive()
     }
@@ -173,7 +173,7 @@ impl Transport for HttpStub {
 impl fmt::Debug for HttpStub {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("HttpStub")
-            .field("url", &self.url)
+            .field("url", &without_password(&self.url))
             .finish_non_exhaustive()
     }
 }
@@ -277,6 +277,16 @@ fn sending(error: reqwest::Error) -> TransportError {
 
 fn receiving(error: reqwest::Error) -> TransportError {
     TransportError::lost("read the answer").with_source(error)
+}
+
+/// A URL as it may be printed: without a user and password before the host.
+fn without_password(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let path = rest.find('/').unwrap_or(rest.len());
+    match rest[..path].rfind('@') {
+        Some(at) => format!("{scheme}://{}", &rest[at + 1..]),
+        None => url.to_owned(),
+    }
 }
 
 /// Keeps what RFC 3986 calls unreserved and writes all else as `%` and two hex digits.

@@ -346,8 +346,8 @@ fn an_address_that_no_call_can_go_to_is_refused() {
 }
 
 #[test]
-fn what_is_printed_does_not_tell_the_token() {
-    let counters = HttpNamespace::new("http://host", "counter")
+fn what_is_printed_tells_neither_the_token_nor_a_password() {
+    let counters = HttpNamespace::new("http://ann:pa@s3cret@host/a@b", "counter")
         .unwrap()
         .with_bearer_token("s3cret");
     let stub: HttpStub = counters.get_by_name("a");
@@ -356,6 +356,11 @@ fn what_is_printed_does_not_tell_the_token() {
         CounterApiClient::new(stub.clone())
     );
     assert!(!printed.contains("s3cret"), "{printed}");
+    assert!(!printed.contains("ann"), "{printed}");
+    assert!(
+        printed.contains("\"http://host/a@b/counter/a/\""),
+        "{printed}"
+    );
 }
 
 #[test]

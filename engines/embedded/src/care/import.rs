@@ -99,7 +99,7 @@ impl Host {
     /// it returns, it is durable, and the object's next call wakes it with that.
     ///
     /// The whole export is read into memory. The host's limits on keys and values hold here, too, and it may
-    /// take as long as the [longest call](crate::Builder::longest_deadline).
+    /// take as long as the [longest call](crate::Builder::longest_deadline), and what the disk takes beside that.
     ///
     /// # Errors
     ///
@@ -148,28 +148,38 @@ pub(crate) struct Import {
 
 impl Import {
     /// Nothing else of the object runs meanwhile.
-    pub(crate) async fn run(self, store: Result<ObjectStore, ErrorReply>) {
+    pub(crate) async fn run(mut self, store: Result<ObjectStore, ErrorReply>) {
         let imported = match store {
-            Ok(store) => {
-                let write = write(&store, self.exported, self.existing);
-                let late = || Err(ErrorReply::deadline_exceeded().into());
-                self.deadline.run(write).await.unwrap_or_else(late)
-            }
+            Ok(store) => self.write(&store).await,
             Err(error) => Err(error.into()),
         };
         // Who asked may have gone; it has happened all the same.
         let _ = self.done.send(imported);
     }
+
+    async fn write(&mut self, store: &ObjectStore) -> Result<bool, ImportError> {
+        let exported = std::mem::take(&mut self.exported);
+        let kept = self.deadline.run(keep(store, exported, self.existing));
+        let late = || Err(ErrorReply::deadline_exceeded().into());
+        let Some(number) = kept.await.unwrap_or_else(late)? else {
+            return Ok(false);
+        };
+        // From here on it is the disk that decides: nobody can take it back.
+        let durable = store.flight().durable(number).await;
+        durable.map_err(|error| commit_failed(&error))?;
+        Ok(true)
+    }
 }
 
-async fn write(
+/// Sends it on its way. Gives its number in the flight; none where there is something that is not to be replaced.
+async fn keep(
     store: &ObjectStore,
     exported: Exported,
     existing: Existing,
-) -> Result<bool, ImportError> {
+) -> Result<Option<u64>, ImportError> {
     store.ready_to_wake().await;
     if existing == Existing::Refuse && has_something(store).await? {
-        return Ok(false);
+        return Ok(None);
     }
     let call = store.begin()?;
     if let Some(sql) = store.sql() {
@@ -178,9 +188,7 @@ async fn write(
     }
     let number = call.keep(exported.batch)?;
     store.rest();
-    let durable = store.flight().durable(number).await;
-    durable.map_err(|error| commit_failed(&error))?;
-    Ok(true)
+    Ok(Some(number))
 }
 
 async fn has_something(store: &ObjectStore) -> Result<bool, ImportError> {

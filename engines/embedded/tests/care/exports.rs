@@ -1,10 +1,12 @@
 //! Objects, listed, exported and imported.
 
-use std::{io, time::Duration};
+use std::{io, pin::pin, time::Duration};
 
 use dokit_embedded::{Existing, ExportError, ImportError};
 use dokit_object::testing::ManualClock;
+use rusqlite::Connection;
 use tempfile::tempdir;
+use tokio::time;
 
 use crate::{Account, Note, account, clock_time, export, id, import, start};
 
@@ -122,6 +124,25 @@ async fn an_import_replaces_an_object_that_is_awake_only_where_it_is_told_to() {
         .unwrap();
     assert_eq!(ann.balance().await.unwrap(), 5);
     assert_eq!(ann.get_raw("later".to_owned()).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn an_import_that_is_on_its_way_to_the_disk_is_waited_for() {
+    let data = tempdir().unwrap();
+    let host = start(data.path(), &ManualClock::new());
+    account(&host, "ann").deposit(5).await.unwrap();
+    let lines = export(&host, "ann").await;
+    let disk = Connection::open(data.path().join("objects.sqlite")).unwrap();
+    disk.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let mut import = pin!(import(&host, "ben", Existing::Refuse, &lines));
+    // Longer than it may take till then.
+    time::pause();
+    let early = time::timeout(Duration::from_secs(3600), &mut import).await;
+    time::resume();
+    assert!(early.is_err(), "{early:?}, but it can still be stored");
+    disk.execute_batch("COMMIT").unwrap();
+    import.await.unwrap();
+    assert_eq!(account(&host, "ben").balance().await.unwrap(), 5);
 }
 
 #[tokio::test]
