@@ -1,5 +1,5 @@
 use dokit_client::header::{self, parse_timeout, write_timeout};
-use dokit_object::{Request, deadline};
+use dokit_object::{Request, engine::deadline};
 use http::HeaderValue;
 
 /// The value of a header.

@@ -75,9 +75,9 @@ pub(crate) fn expand(attribute: TokenStream, item: TokenStream) -> Result<TokenS
     if !has(&item, "HANDLERS") {
         let written = HANDLERS.iter().filter(|handler| has(&item, handler));
         let with = written.map(|handler| format_ident!("with_{handler}"));
-        let handlers = quote!(#krate::Handlers::NONE #(.#with())*);
+        let handlers = quote!(#krate::engine::Handlers::NONE #(.#with())*);
         item.items
-            .push(parse_quote!(const HANDLERS: #krate::Handlers = #handlers;));
+            .push(parse_quote!(const HANDLERS: #krate::engine::Handlers = #handlers;));
     }
     Ok(item.into_token_stream())
 }

@@ -6,8 +6,8 @@ use futures_util::FutureExt;
 use http::StatusCode;
 
 use crate::{
-    Alarm, BoxFuture, Call, Context, Delivered, Delivery, DurableObject, Error, Outcome, Response,
-    Result, RpcCall, SocketCall, SocketEvent, Storage, alarm,
+    Alarm, BoxFuture, Context, DurableObject, Error, Response, Result, Storage, alarm,
+    engine::{Call, Delivered, Delivery, Outcome, RpcCall, SocketCall, SocketEvent},
     idempotency::{self, Lookup},
     json::response_of_json,
     outbox,

@@ -6,7 +6,10 @@ use dokit_client::{ErrorReply, ObjectId, find_method, header};
 use http::{Method as Verb, Uri};
 use percent_encoding::percent_decode_str;
 
-use crate::{Call, ObjectType, Request, Router, RpcCall};
+use crate::{
+    Request,
+    engine::{Call, ObjectType, Router, RpcCall},
+};
 
 /// The longest name of an object, in bytes of UTF-8. (Beyond it the platform forgets the name.)
 pub const NAME_BYTES: usize = 1024;

@@ -5,7 +5,11 @@ use dokit_client::{Access, CallReply, ErrorReply, Method, header as wire};
 use dokit_storage::Batch;
 use http::{HeaderValue, StatusCode, header};
 
-use crate::{Delivered, SocketActions, SocketCall, json::response_of_json, sockets};
+use crate::{
+    engine::{Delivered, SocketActions, SocketCall},
+    json::response_of_json,
+    sockets,
+};
 
 /// A plain HTTP request, its path relative to the object.
 pub type Request = http::Request<Bytes>;
@@ -20,9 +24,9 @@ pub enum Call {
     Rpc(RpcCall),
     /// Answer a plain HTTP request.
     Fetch(Request),
-    /// Run the alarm, if it is due. The answer may hold [deliveries](crate::Delivery::take).
+    /// Run the alarm, if it is due. The answer may hold [deliveries](crate::engine::Delivery::take).
     Alarm,
-    /// Take note of what became of a [`Delivery`](crate::Delivery).
+    /// Take note of what became of a [`Delivery`](crate::engine::Delivery).
     Delivered(Delivered),
     /// Handle an event of a socket.
     Socket(SocketCall),

@@ -5,8 +5,9 @@ use dokit_storage::{MaybeSend, MaybeSync, Store, Timestamp, sql::Sql};
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    AutoResponse, Broadcast, Chain, Clock, DurableObject, Error, FailedAlarm, Later, Namespace,
-    Request, Result, Router, Sockets, StateLoader, Storage, Stub, Undelivered, WebSocket, alarm,
+    AutoResponse, Broadcast, Clock, DurableObject, Error, FailedAlarm, Later, Namespace, Request,
+    Result, StateLoader, Storage, Stub, Undelivered, WebSocket, alarm,
+    engine::{Chain, Router, Sockets},
     outbox,
 };
 
@@ -41,7 +42,7 @@ pub struct Surroundings {
     pub variables: Arc<BTreeMap<String, String>>,
     /// A number that no other run of this engine over the same data has, where the calls that it carries for
     /// [`Context::after_commit`] end with it. What another run had on its way is then made again at
-    /// once, and not only after [`Delivery::LEASE`](crate::Delivery::LEASE).
+    /// once, and not only after [`Delivery::LEASE`](crate::engine::Delivery::LEASE).
     pub run: Option<u64>,
 }
 
@@ -59,7 +60,7 @@ impl Surroundings {
 
 impl Context {
     /// What an engine makes for each object that it wakes. `store` holds this object's data and
-    /// nothing else, and has SQL where the object's type asks for it ([`ObjectType::sql`](crate::ObjectType::sql)).
+    /// nothing else, and has SQL where the object's type asks for it ([`ObjectType::sql`](crate::engine::ObjectType::sql)).
     pub fn new(
         id: ObjectId,
         store: impl Store + Clone + 'static,

@@ -4,8 +4,8 @@ use dokit_client::Dispatch;
 use dokit_storage::{MaybeSend, MaybeSync};
 
 use crate::{
-    Alarm, Close, Context, Error, Handlers, Message, Request, Response, Result, SavedState,
-    WebSocket, WebSocketError,
+    Alarm, Close, Context, Error, Message, Request, Response, Result, SavedState, WebSocket,
+    WebSocketError, engine::Handlers,
 };
 
 /// A value with a name, its own storage and its own alarms, of which there is exactly one.

@@ -174,7 +174,7 @@ mod tests {
     fn an_error_says_when_to_come_back() {
         let error = Error::new(429, "too_many_requests", "three a second");
         let error = error.with_retry_after(Duration::from_millis(1500));
-        let response = crate::error_response(&error.into_reply());
+        let response = crate::engine::error_response(&error.into_reply());
         assert_eq!(response.headers()[http::header::RETRY_AFTER], "2");
     }
 

@@ -10,7 +10,7 @@ use dokit_storage::{
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::{Error, RpcCall, Storage};
+use crate::{Error, Storage, engine::RpcCall};
 
 /// How long an answer is remembered.
 const TIME_TO_LIVE: Duration = Duration::from_secs(24 * 60 * 60);

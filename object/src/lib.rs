@@ -14,6 +14,7 @@ mod chain;
 mod clock;
 mod context;
 mod durable_object;
+pub mod engine;
 mod error;
 mod handlers;
 mod idempotency;
@@ -28,27 +29,19 @@ mod storage;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use activation::Activation;
-pub use address::{Address, NAME_BYTES, NAME_KEY, deadline, route, traceparent};
-pub use alarm::{Alarm, FailedAlarm, fail_alarm, gives_up_alarm, postpone_alarm};
-pub use call::{Call, Outcome, Request, Response, RpcCall, error_response, to_call_reply};
-pub use chain::Chain;
+pub use address::NAME_BYTES;
+pub use alarm::{Alarm, FailedAlarm};
+pub use call::{Request, Response};
 pub use clock::Clock;
-pub use context::{Context, Surroundings};
+pub use context::Context;
 pub use dokit_client::BoxFuture;
 pub use dokit_macros::durable_object;
 pub use durable_object::DurableObject;
 pub use error::{Error, Result};
-pub use handlers::Handlers;
 pub use json::{json_response, read_json};
 pub use later::Later;
-pub use namespace::{Namespace, Router, Stub};
-pub use object_type::{InvalidNamespace, ObjectType};
-pub use outbox::{Delivered, Delivery, Undelivered};
-pub use sockets::{
-    AutoResponse, Broadcast, Close, Connection, Message, Outgoing, SocketAction, SocketActions,
-    SocketCall, SocketEvent, SocketId, SocketLimits, Sockets, Switchboard, WebSocket,
-    WebSocketError, Wire,
-};
+pub use namespace::{Namespace, Stub};
+pub use outbox::Undelivered;
+pub use sockets::{AutoResponse, Broadcast, Close, Message, WebSocket, WebSocketError};
 pub use state::{SavedState, State, StateLoader};
 pub use storage::Storage;

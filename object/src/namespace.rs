@@ -6,7 +6,9 @@ use dokit_client::{
 };
 use dokit_storage::{MaybeSend, MaybeSync};
 
-use crate::{BoxFuture, address::check_name, call::to_call_reply, error_response, outbox::Target};
+use crate::{
+    BoxFuture, address::check_name, call::to_call_reply, engine::error_response, outbox::Target,
+};
 
 /// An engine's way to its objects, whoever calls: a handler of another object, the host's own
 /// program, or the gateway.

@@ -3,7 +3,10 @@ use std::fmt;
 use dokit_client::{CallRequest, Dispatch, ErrorReply, Method, find_method};
 use dokit_storage::Batch;
 
-use crate::{Activation, BoxFuture, Call, Context, DurableObject, Handlers, RpcCall};
+use crate::{
+    BoxFuture, Context, DurableObject,
+    engine::{Activation, Call, Handlers, RpcCall},
+};
 
 /// A type of object as an engine registers it: its namespace, what it can do, and how it is woken.
 #[derive(Clone, Copy)]
@@ -48,7 +51,7 @@ impl ObjectType {
         self.methods
     }
 
-    /// What a call from inside the engine asks of an object: as [`route`](crate::route) for a request.
+    /// What a call from inside the engine asks of an object: as [`route`](crate::engine::route) for a request.
     ///
     /// # Errors
     ///

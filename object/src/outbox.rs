@@ -19,7 +19,10 @@ use dokit_client::{CallReply, CallRequest, ErrorReply, ObjectId, TransportError}
 use dokit_storage::{AlarmChange, Batch, ListOptions, Result, Store, Timestamp, decode, encode};
 use serde::{Deserialize, Serialize};
 
-use crate::{Call, Response, Surroundings};
+use crate::{
+    Response,
+    engine::{Call, Surroundings},
+};
 
 /// What all keys of this module begin with.
 pub(crate) const PREFIX: &str = "__outbox";

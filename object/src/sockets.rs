@@ -2,7 +2,7 @@
 //!
 //! What is known of an object's sockets (tags, attachments, the automatic answer) is the host's, not
 //! the awake object's. What a call does to them is gathered in the call, like its writes, stands in its
-//! [`Outcome`](crate::Outcome), and is performed once those writes are durable.
+//! [`Outcome`](crate::engine::Outcome), and is performed once those writes are durable.
 
 mod action;
 mod broadcast;

@@ -7,7 +7,7 @@ use dokit_storage::{
     sql::{Sql, SqlError},
 };
 
-use crate::{BoxFuture, NAME_KEY, alarm, idempotency, outbox, state};
+use crate::{BoxFuture, alarm, engine::NAME_KEY, idempotency, outbox, state};
 
 /// What keys of the engine's own begin with.
 const RESERVED: [&str; 4] = [alarm::RECORD, idempotency::PREFIX, outbox::PREFIX, NAME_KEY];

@@ -10,9 +10,12 @@ use std::{
 
 use dokit_client::{CallReply, CallRequest, ObjectId, TransportError, rpc};
 use dokit_object::{
-    Activation, Alarm, BoxFuture, Call, Close, Connection, Context, DurableObject, Error, Message,
-    ObjectType, Outcome, Outgoing, Request, Response, Result, Router, SocketLimits, State,
-    Surroundings, Switchboard, WebSocket, Wire, durable_object,
+    Alarm, BoxFuture, Close, Context, DurableObject, Error, Message, Request, Response, Result,
+    State, WebSocket, durable_object,
+    engine::{
+        Activation, Call, Connection, ObjectType, Outcome, Outgoing, Router, SocketLimits,
+        Surroundings, Switchboard, Wire,
+    },
     testing::{ManualClock, block_on},
 };
 use dokit_storage::{

@@ -4,8 +4,9 @@
 
 use dokit_client::rpc;
 use dokit_object::{
-    Close, Connection, Context, DurableObject, Error, Handlers, Message, ObjectType, Request,
-    Response, Result, WebSocket, WebSocketError, durable_object,
+    Close, Context, DurableObject, Error, Message, Request, Response, Result, WebSocket,
+    WebSocketError, durable_object,
+    engine::{Connection, Handlers, ObjectType},
     testing::{TestHost, block_on},
 };
 use http::{Method, StatusCode, header};

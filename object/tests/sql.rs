@@ -2,7 +2,8 @@
 
 use dokit_client::rpc;
 use dokit_object::{
-    Context, DurableObject, ObjectType, Result, Stub, durable_object,
+    Context, DurableObject, Result, Stub, durable_object,
+    engine::ObjectType,
     testing::{TestHost, block_on},
 };
 use dokit_storage::{Batch, Store, sql::Sql};

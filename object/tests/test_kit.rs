@@ -6,8 +6,8 @@ use std::{future::Future, pin::pin, sync::OnceLock, task::Poll, time::Duration};
 
 use dokit_client::{CallError, rpc};
 use dokit_object::{
-    Alarm, Clock, Context, DurableObject, Error, Handlers, ObjectType, Result, Storage,
-    durable_object,
+    Alarm, Clock, Context, DurableObject, Error, Result, Storage, durable_object,
+    engine::{Handlers, ObjectType},
     testing::{ManualClock, TestHost, block_on},
 };
 use dokit_storage::{Batch, Schema, Store, Timestamp, TypedStorage};

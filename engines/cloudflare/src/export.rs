@@ -100,7 +100,7 @@ macro_rules! export {
 
 /// What the code that [`export!`](crate::export) makes calls.
 pub mod __private {
-    pub use dokit_object::{DurableObject, ObjectType};
+    pub use dokit_object::{DurableObject, engine::ObjectType};
     #[cfg(target_arch = "wasm32")]
     pub use worker::{
         Env,

@@ -3,7 +3,7 @@
 use std::{cell::RefCell, rc::Rc};
 
 use dokit_client::ErrorReply;
-use dokit_object::{Address, InvalidNamespace, ObjectType, error_response};
+use dokit_object::engine::{Address, InvalidNamespace, ObjectType, error_response};
 use worker::{
     Env, console_error,
     js_sys::Promise,

@@ -2,7 +2,10 @@
 
 use bytes::Bytes;
 use dokit_client::{CallReply, CallRequest, ErrorReply, ObjectId, header};
-use dokit_object::{Chain, Request, Response, traceparent};
+use dokit_object::{
+    Request, Response,
+    engine::{Chain, traceparent},
+};
 use futures_util::StreamExt;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Uri};
 use worker::{

@@ -4,7 +4,7 @@
 use std::cell::{Cell, OnceCell};
 
 use dokit_client::ObjectId;
-use dokit_object::NAME_KEY;
+use dokit_object::engine::NAME_KEY;
 use dokit_storage::{Batch, Result, Store, decode, encode};
 
 use crate::store::ObjectStore;

@@ -7,8 +7,11 @@ use std::{
 
 use dokit_client::{Access, ErrorReply, PAYLOAD_BYTES, code};
 use dokit_object::{
-    Activation, Call, Chain, Context, Delivery, InvalidNamespace, ObjectType, Outcome, Response,
-    SocketCall, Surroundings, deadline, error_response, fail_alarm, postpone_alarm, route,
+    Context, Response,
+    engine::{
+        Activation, Call, Chain, Delivery, InvalidNamespace, ObjectType, Outcome, SocketCall,
+        Surroundings, deadline, error_response, fail_alarm, postpone_alarm, route,
+    },
 };
 use dokit_storage::{Batch, Error, Store, Timestamp};
 use futures_util::{FutureExt, future::join_all};

@@ -1,7 +1,10 @@
 use std::fmt;
 
 use dokit_client::{CallReply, CallRequest, ErrorReply, IdError, ObjectId, TransportError, code};
-use dokit_object::{BoxFuture, Chain, Router, error_response, to_call_reply};
+use dokit_object::{
+    BoxFuture,
+    engine::{Chain, Router, error_response, to_call_reply},
+};
 use worker::{
     Env,
     js_sys::{Function, Promise, Reflect},

@@ -1,7 +1,7 @@
 //! The server's end of the wire, in a Durable Object that is written by the `worker` crate alone.
 
 use dokit_client::{Access, Dispatch, ErrorReply, Failure, PAYLOAD_BYTES, find_method, header};
-use dokit_object::{Response, error_response};
+use dokit_object::{Response, engine::error_response};
 use http::{HeaderValue, Method as Verb};
 use worker::console_error;
 

@@ -10,8 +10,10 @@ use std::{
 
 use dokit_client::{ErrorReply, ObjectId};
 use dokit_object::{
-    AutoResponse, Close, Connection, Context, Message, ObjectType, Response, SocketCall, SocketId,
-    SocketLimits, Sockets, Switchboard, WebSocketError, Wire,
+    AutoResponse, Close, Context, Message, Response, WebSocketError,
+    engine::{
+        Connection, ObjectType, SocketCall, SocketId, SocketLimits, Sockets, Switchboard, Wire,
+    },
 };
 use dokit_storage::Timestamp;
 use worker::{

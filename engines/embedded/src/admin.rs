@@ -7,7 +7,7 @@ use std::{
 
 use bytes::Bytes;
 use dokit_client::ErrorReply;
-use dokit_object::{Response, error_response};
+use dokit_object::{Response, engine::error_response};
 use http::{HeaderValue, Method, StatusCode, header, request::Parts};
 use http_body_util::Full;
 use tokio::{net::TcpListener, sync::Semaphore};

@@ -8,7 +8,8 @@ use std::{
 };
 
 use dokit_object::{
-    BoxFuture, Clock, DurableObject, Error, InvalidNamespace, ObjectType, SocketLimits,
+    BoxFuture, Clock, DurableObject, Error,
+    engine::{InvalidNamespace, ObjectType, SocketLimits},
 };
 use dokit_storage::Limits;
 use tokio::sync::Semaphore;

@@ -5,7 +5,7 @@ use std::{fmt, net::SocketAddr, sync::Arc};
 
 use bytes::Bytes;
 use dokit_client::ErrorReply;
-use dokit_object::{BoxFuture, Error, Response, error_response};
+use dokit_object::{BoxFuture, Error, Response, engine::error_response};
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header, request::Parts, uri::Authority,
 };

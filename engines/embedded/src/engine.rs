@@ -16,7 +16,10 @@ use std::{
 };
 
 use dokit_client::{ErrorReply, ObjectId};
-use dokit_object::{Clock, ObjectType, Router, SocketLimits, Surroundings, Switchboard};
+use dokit_object::{
+    Clock,
+    engine::{ObjectType, Router, SocketLimits, Surroundings, Switchboard},
+};
 use dokit_storage::Limits;
 use tokio::{runtime::Handle, sync::Semaphore, task::AbortHandle};
 

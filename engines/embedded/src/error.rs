@@ -1,6 +1,6 @@
 use std::{error::Error, io, net::SocketAddr, path::PathBuf, sync::Arc};
 
-use dokit_object::InvalidNamespace;
+use dokit_object::engine::InvalidNamespace;
 
 /// Why a host could not start or listen. The data is as it was.
 #[derive(Debug, thiserror::Error)]

@@ -14,7 +14,7 @@ use std::{
 };
 
 use dokit_client::ErrorReply;
-use dokit_object::SocketActions;
+use dokit_object::engine::SocketActions;
 use dokit_storage::{Batch, KeyRange};
 use tokio::sync::Notify;
 

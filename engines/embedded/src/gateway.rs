@@ -5,7 +5,7 @@ use std::{error::Error, io};
 use axum::extract::State;
 use bytes::{Bytes, BytesMut};
 use dokit_client::ErrorReply;
-use dokit_object::{Request, Response, error_response};
+use dokit_object::{Request, Response, engine::error_response};
 use http::{Method, header, request::Parts};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Body;

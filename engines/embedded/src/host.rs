@@ -1,6 +1,6 @@
 use std::{fmt, net::SocketAddr, sync::Arc};
 
-use dokit_object::{DurableObject, Namespace, Request, Response, error_response};
+use dokit_object::{DurableObject, Namespace, Request, Response, engine::error_response};
 
 use crate::{Builder, database::Database, engine::Engine};
 

@@ -13,7 +13,7 @@ use std::{
 };
 
 use dokit_client::ErrorReply;
-use dokit_object::{Call, Delivered, ObjectType};
+use dokit_object::engine::{Call, Delivered, ObjectType};
 use tokio::time::Instant;
 
 pub(crate) use text::{Label, Text};

@@ -1,5 +1,5 @@
 use dokit_client::ObjectId;
-use dokit_object::Call;
+use dokit_object::engine::Call;
 use dokit_storage::{Batch, KeyRange, Limits, Result, Store, Timestamp, sql::Sql};
 
 use crate::{flight::Flight, own::OwnStore, store::SharedStore};

@@ -15,7 +15,7 @@ mod pace;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use dokit_client::{Access, ObjectId};
-use dokit_object::Call;
+use dokit_object::engine::Call;
 use dokit_storage::{
     AlarmChange, Batch, Error, KeyRange, Limits, Result, Store, Timestamp,
     sql::{Sql, SqlError},

@@ -15,7 +15,10 @@ use std::{
 };
 
 use dokit_client::{ErrorReply, ObjectId};
-use dokit_object::{Call, Chain, ObjectType, Response};
+use dokit_object::{
+    Response,
+    engine::{Call, Chain, ObjectType},
+};
 use futures_util::FutureExt;
 use tokio::{
     runtime::Handle,

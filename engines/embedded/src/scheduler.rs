@@ -10,7 +10,7 @@ use std::{
 };
 
 use dokit_client::{ErrorReply, ObjectId};
-use dokit_object::{Call, Chain, Delivery, ObjectType};
+use dokit_object::engine::{Call, Chain, Delivery, ObjectType};
 use dokit_storage::Timestamp;
 use futures_util::future::join_all;
 use tokio::{

@@ -9,8 +9,8 @@ use std::{
 
 use dokit_client::{ErrorReply, code};
 use dokit_object::{
-    BoxFuture, Close, Connection, Message, Outgoing, Response, SocketCall, Switchboard,
-    WebSocketError, error_response,
+    BoxFuture, Close, Message, Response, WebSocketError,
+    engine::{Connection, Outgoing, SocketCall, Switchboard, error_response},
 };
 use futures_util::{
     SinkExt, StreamExt,

@@ -22,7 +22,7 @@ use crate::Response;
 /// # Protocol
 ///
 /// [`take`](Self::take) it out of the answer to a handshake. Each thing that the peer does may give a
-/// call: put it into the object's queue as a [`Call::Socket`](crate::Call::Socket), tell [`answered`](Self::answered) what came of it, and
+/// call: put it into the object's queue as a [`Call::Socket`](crate::engine::Call::Socket), tell [`answered`](Self::answered) what came of it, and
 /// only then read on, which keeps the events in order and a fast peer slow. Meanwhile send what
 /// [`next`](Self::next) gives; or, where the platform holds the socket itself, [`plug`](Self::plug) that
 /// in. The last call is that of [`ended`](Self::ended), which is made again

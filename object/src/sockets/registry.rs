@@ -18,7 +18,7 @@ use super::{
     version::Versions,
     websocket::WebSocket,
 };
-use crate::{Error, Handlers, Request, Result};
+use crate::{Error, Request, Result, engine::Handlers};
 
 /// The sockets of one object: they are there while it sleeps. Clones are handles to the same.
 #[derive(Clone)]

@@ -13,7 +13,7 @@ use dokit_client::ObjectId;
 use dokit_storage::Timestamp;
 
 use super::{Connection, SocketId, Sockets, limits::too_many, registry::Inner};
-use crate::{Context, ObjectType, Result};
+use crate::{Context, Result, engine::ObjectType};
 
 /// Which object.
 pub(super) type Key = (&'static str, ObjectId);

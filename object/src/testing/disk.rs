@@ -1,6 +1,6 @@
 use dokit_storage::{Batch, KeyRange, Limits, Memory, Result, Store, Timestamp, sql::Sql};
 
-use crate::ObjectType;
+use crate::engine::ObjectType;
 
 /// What an object has stored, as [`TestHost::disk`](super::TestHost::disk) shows it: its keys and its
 /// alarm, and where its type has SQL, its rows behind [`sql`](Store::sql).

@@ -23,9 +23,11 @@ use super::{
     socket::{self, Peers},
 };
 use crate::{
-    Activation, Address, BoxFuture, Call, Chain, Clock, Context, Delivery, DurableObject,
-    Namespace, ObjectType, Outcome, Request, Response, Router, SocketLimits, Surroundings,
-    Switchboard, error_response, route, to_call_reply, traceparent,
+    BoxFuture, Clock, Context, DurableObject, Namespace, Request, Response,
+    engine::{
+        Activation, Address, Call, Chain, Delivery, ObjectType, Outcome, Router, SocketLimits,
+        Surroundings, Switchboard, error_response, route, to_call_reply, traceparent,
+    },
 };
 
 /// How many alarms one [`TestHost::advance`] runs before it takes them for a loop without end.

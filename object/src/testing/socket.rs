@@ -9,8 +9,8 @@ use http::{HeaderValue, header};
 
 use super::host::{Shared, lock};
 use crate::{
-    Call, Chain, Clock, Close, Connection, Message, Outgoing, Request, Response, SocketCall,
-    SocketId, error_response, route,
+    Clock, Close, Message, Request, Response,
+    engine::{Call, Chain, Connection, Outgoing, SocketCall, SocketId, error_response, route},
 };
 
 /// The far end of a WebSocket to an object: a client, as a test plays it.

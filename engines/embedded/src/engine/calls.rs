@@ -4,8 +4,11 @@ use std::{fmt, sync::Weak, time::Duration};
 
 use dokit_client::{Access, CallReply, CallRequest, ErrorReply, ObjectId, TransportError};
 use dokit_object::{
-    Address, BoxFuture, Call, Chain, ObjectType, Request, Response, Router, SocketCall,
-    SocketEvent, deadline, error_response, route, to_call_reply, traceparent,
+    BoxFuture, Request, Response,
+    engine::{
+        Address, Call, Chain, ObjectType, Router, SocketCall, SocketEvent, deadline,
+        error_response, route, to_call_reply, traceparent,
+    },
 };
 use tokio::sync::oneshot;
 use tracing::Span;

@@ -1,6 +1,6 @@
 use std::collections::HashMap;
 
-use dokit_object::Call;
+use dokit_object::engine::Call;
 
 /// Which of an object's methods were seen to run from beginning to end without waiting for anything.
 ///

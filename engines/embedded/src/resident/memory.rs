@@ -6,7 +6,7 @@ use std::{
 };
 
 use dokit_client::{ErrorReply, ObjectId};
-use dokit_object::{Activation, Context};
+use dokit_object::{Context, engine::Activation};
 
 use super::{Envelope, KEPT, Resident};
 use crate::{flight::commit_failed, object_store::ObjectStore, weight::Weight};

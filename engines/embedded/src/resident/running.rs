@@ -7,7 +7,7 @@ use std::{
 };
 
 use dokit_client::{Access, ErrorReply};
-use dokit_object::{Call, SocketActions, fail_alarm, gives_up_alarm};
+use dokit_object::engine::{Call, SocketActions, fail_alarm, gives_up_alarm};
 use futures_util::{StreamExt, stream::FuturesUnordered};
 use tracing::Instrument;
 
