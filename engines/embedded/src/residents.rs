@@ -49,6 +49,7 @@ type Key = (&'static str, [u8; 32]);
 #[derive(Debug)]
 struct Idle {
     resident: Arc<Resident>,
+    /// Since when it is idle, or when it could not leave.
     since: Instant,
 }
 
@@ -129,10 +130,12 @@ impl Residents {
 
     /// An object may have nothing more to do.
     pub(crate) fn idle(&self, resident: &Arc<Resident>) {
-        let Some(since) = resident.enlist() else {
-            return;
-        };
-        let resident = Arc::clone(resident);
+        if let Some(since) = resident.enlist() {
+            self.list(Arc::clone(resident), since);
+        }
+    }
+
+    fn list(&self, resident: Arc<Resident>, since: Instant) {
         let mut idle = self.idle_lists();
         let idle = &mut idle[usize::from(resident.has_sql())];
         idle.push_back(Idle { resident, since });
@@ -147,9 +150,11 @@ impl Residents {
         loop {
             match self.next(Instant::now()) {
                 Next::Now(resident) => {
-                    // Where it has not left, it is to be looked at again, after the others.
                     let _ = timeout(PATIENCE, resident.put_to_sleep()).await;
-                    self.idle(&resident);
+                    if resident.enlist().is_some() {
+                        // It has not left, and is looked at again after the others.
+                        self.list(resident, Instant::now());
+                    }
                     consume_budget().await;
                 }
                 Next::At(time) => {
@@ -241,7 +246,7 @@ fn longest_idle(list: &mut VecDeque<Idle>) -> Option<Instant> {
                 resident,
                 since: later,
             }),
-            Some(since) => {
+            Some(_) => {
                 list.push_front(Idle { resident, since });
                 return Some(since);
             }

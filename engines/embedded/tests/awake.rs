@@ -476,12 +476,14 @@ async fn one_whose_disk_takes_its_time_keeps_no_other_awake() {
     disk.busy_timeout(PATIENCE).unwrap();
     // A commit waits ten seconds for the disk and then fails. Where the machine is slower than that, it says
     // nothing.
-    for slow in ["slow", "slow too", "slow as well"] {
+    for name in ["slow", "slow too", "slow as well"] {
         disk.execute_batch("BEGIN IMMEDIATE").unwrap();
         // Its first commit needs a row there.
-        let object = rows(&host, slow);
+        let object = rows(&host, name);
         let mut slow = pin!(object.add(1));
         assert!(slow.as_mut().now_or_never().is_none());
+        // Then it runs to its end, and is the first to be put to sleep.
+        until(&host, "it is woken", || woken(name) == 1).await;
         hoard(&host, "quick").read().await.unwrap();
         let quick_has_left = || gauge(&host, "dokit_objects_awake ") <= 1;
         until(&host, "the quick one has left", quick_has_left).await;

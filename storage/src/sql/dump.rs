@@ -171,6 +171,12 @@ impl Table {
 pub(super) fn load(sql: &Sql, pieces: impl IntoIterator<Item = SqlPiece>) -> Result<(), SqlError> {
     // Whatever refers to what: in the end all of it is there.
     sql.exec_own("PRAGMA defer_foreign_keys = ON", ())?;
+    let loaded = load_deferred(sql, pieces);
+    let off = sql.exec_own("PRAGMA defer_foreign_keys = OFF", ());
+    loaded.and(off.map(drop))
+}
+
+fn load_deferred(sql: &Sql, pieces: impl IntoIterator<Item = SqlPiece>) -> Result<(), SqlError> {
     let mut insert = None;
     for piece in pieces {
         match piece {
@@ -192,7 +198,14 @@ pub(super) fn load(sql: &Sql, pieces: impl IntoIterator<Item = SqlPiece>) -> Res
             }
         }
     }
-    sql.exec_own("PRAGMA defer_foreign_keys = OFF", ())?;
+    // Now: what was deferred is forgotten with the deferral.
+    let broken = sql.exec_own("PRAGMA foreign_key_check", ())?;
+    let broken = broken.rows::<(String, Option<i64>, String, i64)>().next();
+    if let Some((table, _, parent, _)) = broken.transpose()? {
+        return Err(SqlError::Constraint {
+            message: format!("FOREIGN KEY constraint failed: {table} has no row in {parent}"),
+        });
+    }
     Ok(())
 }
 

@@ -128,7 +128,8 @@ impl Sql {
 
     /// Makes what was [dumped](Self::dump), in a database without tables: all of it, or nothing.
     ///
-    /// The statements are run as a user's: what those may not do is refused.
+    /// The statements are run as a user's: what those may not do is refused. Foreign keys are checked when all
+    /// of it is there.
     ///
     /// # Errors
     ///

@@ -173,3 +173,37 @@ fn a_full_text_index_without_content_is_refused_and_named() {
         "{refused}"
     );
 }
+
+#[test]
+fn rows_that_refer_to_rows_that_are_not_there_are_refused() {
+    let statement = |text: &str| SqlPiece::Statement(text.to_owned());
+    let rows = |table: &str| SqlPiece::Rows {
+        table: table.to_owned(),
+        columns: vec!["id".to_owned()],
+    };
+    let row = |id| SqlPiece::Row(vec![SqlValue::Integer(id)]);
+    let load = |parents: &[i64]| {
+        let (_database, sql) = fresh();
+        let tables = [
+            statement("CREATE TABLE child (id INTEGER PRIMARY KEY REFERENCES parent)"),
+            statement("CREATE TABLE parent (id INTEGER PRIMARY KEY)"),
+            rows("child"),
+            row(1),
+            row(2),
+            rows("parent"),
+        ];
+        let parents = parents.iter().map(|id| row(*id));
+        let loaded = sql.load(tables.into_iter().chain(parents));
+        (loaded, pieces(&sql))
+    };
+    load(&[2, 1]).0.unwrap();
+    let (refused, left) = load(&[1]);
+    let refused = refused.unwrap_err();
+    assert!(
+        matches!(refused, SqlError::Constraint { .. }),
+        "{refused:?}"
+    );
+    let expected = "constraint: FOREIGN KEY constraint failed: child has no row in parent";
+    assert_eq!(refused.to_string(), expected);
+    assert_eq!(left, []);
+}
