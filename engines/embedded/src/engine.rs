@@ -44,7 +44,7 @@ use crate::{
     writer::{Writer, Writing},
 };
 
-pub(crate) use calls::Answer;
+pub(crate) use calls::PendingAnswer;
 
 /// What a builder has gathered.
 pub(crate) struct Settings {
@@ -173,15 +173,20 @@ impl Engine {
             }
         });
         // Not sooner: a task that finds no engine ends.
-        let alarms = scheduler::run(engine.own(), engine.scheduler.clone());
-        let alarms = engine.runtime.spawn(alarms).abort_handle();
-        let recovering = OnItsWay::new(engine.scheduler.clone());
-        let recover = scheduler::recover(engine.own(), engine.scheduler.clone(), recovering);
-        let recover = engine.runtime.spawn(recover).abort_handle();
-        let sweeper = Arc::clone(&engine.residents).sweep();
-        let sweeper = engine.runtime.spawn(sweeper).abort_handle();
-        let _ = engine.tasks.set([alarms, recover, sweeper]);
+        engine.spawn_tasks();
         Ok(engine)
+    }
+
+    /// Starts the tasks of the host's own.
+    fn spawn_tasks(&self) {
+        let alarms = scheduler::run(self.own(), self.scheduler.clone());
+        let alarms = self.runtime.spawn(alarms).abort_handle();
+        let recovering = OnItsWay::new(self.scheduler.clone());
+        let recover = scheduler::recover(self.own(), self.scheduler.clone(), recovering);
+        let recover = self.runtime.spawn(recover).abort_handle();
+        let sweeper = Arc::clone(&self.residents).sweep();
+        let sweeper = self.runtime.spawn(sweeper).abort_handle();
+        let _ = self.tasks.set([alarms, recover, sweeper]);
     }
 
     /// A handle that does not keep it alive.

@@ -212,6 +212,18 @@ impl Metrics {
 
     /// Writes what was counted.
     pub(crate) fn write(&self, text: &mut Text) {
+        self.write_calls(text);
+        self.write_histograms(text);
+        let name = "dokit_deliveries_total";
+        let help = "Calls handed to after_commit: made, and tries that failed.";
+        text.family(name, "counter", help);
+        for (result, count) in ["made", "failed"].iter().zip(&self.deliveries) {
+            text.sample(name, &[("result", result)], count.load(Ordering::Relaxed));
+        }
+        self.write_counters(text);
+    }
+
+    fn write_calls(&self, text: &mut Text) {
         let each = || {
             self.namespaces.iter().flat_map(|(namespace, methods)| {
                 let used = methods
@@ -253,6 +265,9 @@ impl Metrics {
         for (code, count) in self.refused.all() {
             text.sample("dokit_calls_refused_total", &[("code", &code)], count);
         }
+    }
+
+    fn write_histograms(&self, text: &mut Text) {
         for (name, help, histogram, scale) in [
             (
                 "dokit_queue_depth",
@@ -282,12 +297,9 @@ impl Metrics {
             text.family(name, "histogram", help);
             text.histogram(name, &[], histogram, scale);
         }
-        let name = "dokit_deliveries_total";
-        let help = "Calls handed to after_commit: made, and tries that failed.";
-        text.family(name, "counter", help);
-        for (result, count) in ["made", "failed"].iter().zip(&self.deliveries) {
-            text.sample(name, &[("result", result)], count.load(Ordering::Relaxed));
-        }
+    }
+
+    fn write_counters(&self, text: &mut Text) {
         let connections = &self.connections;
         for (name, help, counter) in [
             (

@@ -20,7 +20,7 @@ use tokio::{
 
 use crate::{
     database::{Due, Object, Page},
-    engine::{Answer, Engine},
+    engine::{Engine, PendingAnswer},
     held::{AT_ONCE, Held, Start},
 };
 
@@ -254,7 +254,7 @@ async fn fire(
     engine: Weak<Engine>,
     scheduler: Scheduler,
     fired: Fired,
-    answer: Result<Answer, ErrorReply>,
+    answer: Result<PendingAnswer, ErrorReply>,
 ) {
     let mut answer = match answer {
         Ok(answer) => answer.await,

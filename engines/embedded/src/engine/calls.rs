@@ -41,7 +41,7 @@ impl Engine {
         answer.unwrap_or_else(|error| error_response(&error))
     }
 
-    fn accept(&self, request: Request, place: Place) -> Result<Answer, ErrorReply> {
+    fn accept(&self, request: Request, place: Place) -> Result<PendingAnswer, ErrorReply> {
         let router = &*self.surroundings.router;
         let address = Address::parse(request.uri().path(), self.types.values(), router)?;
         let object_type = self.types[address.namespace];
@@ -58,7 +58,7 @@ impl Engine {
         id: &ObjectId,
         request: CallRequest,
         chain: Chain,
-    ) -> Result<Answer, ErrorReply> {
+    ) -> Result<PendingAnswer, ErrorReply> {
         let mut place = self.load().enter()?;
         place.bring(request.arguments.len())?;
         let object_type = self.known_type(namespace)?;
@@ -81,7 +81,7 @@ impl Engine {
         namespace: &'static str,
         id: &ObjectId,
         call: SocketCall,
-    ) -> Result<Answer, ErrorReply> {
+    ) -> Result<PendingAnswer, ErrorReply> {
         let mut place = self.load().enter()?;
         if let SocketEvent::Message(message) = &call.event {
             place.bring(message.as_bytes().len())?;
@@ -111,7 +111,7 @@ impl Engine {
         deadline: Duration,
         chain: Chain,
         place: Place,
-    ) -> Result<Answer, ErrorReply> {
+    ) -> Result<PendingAnswer, ErrorReply> {
         if chain.contains(id) {
             return Err(ErrorReply::reentrant_call());
         }
@@ -134,7 +134,7 @@ impl Engine {
             place,
         }));
         self.tell(object_type, id, message)?;
-        Ok(Answer {
+        Ok(PendingAnswer {
             deadline,
             answer,
             span,
@@ -192,14 +192,14 @@ impl Engine {
 
 /// An answer that is on its way.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct PendingAnswer {
     deadline: Deadline,
     answer: oneshot::Receiver<Result<Response, ErrorReply>>,
     span: Span,
     watch: Option<Watch>,
 }
 
-impl IntoFuture for Answer {
+impl IntoFuture for PendingAnswer {
     type Output = Result<Response, ErrorReply>;
     type IntoFuture = BoxFuture<'static, Self::Output>;
 
