@@ -19,6 +19,7 @@ pub mod script;
 pub mod sockets;
 pub mod sql;
 pub mod store;
+mod suites;
 
 pub use echo::{Echo, EchoApi, EchoApiClient, EchoApiServer};
 pub use engine::{Engine, Session};

@@ -6,8 +6,7 @@ use std::time::Duration;
 
 use dokit_client::ObjectId;
 use dokit_conformance::{
-    Engine, Peer, Plain, Probe, Room, Rooms, Rows, Session, SocketEngine, SqlProbe,
-    for_each_engine_case, for_each_socket_case, for_each_sql_case,
+    Engine, Peer, Plain, Probe, Room, Rows, SocketEngine, SqlProbe, for_each_suite,
 };
 use dokit_object::{
     Close, DurableObject, Message, Request, Response,
@@ -147,26 +146,4 @@ macro_rules! tests {
     };
 }
 
-mod keys {
-    use super::*;
-
-    for_each_engine_case!(tests, Session::new);
-}
-
-mod keys_of_sql_objects {
-    use super::*;
-
-    for_each_engine_case!(tests, Session::of_sql_objects);
-}
-
-mod rows {
-    use super::*;
-
-    for_each_sql_case!(tests, Session::new);
-}
-
-mod sockets {
-    use super::*;
-
-    for_each_socket_case!(tests, Rooms::new);
-}
+for_each_suite!(tests);

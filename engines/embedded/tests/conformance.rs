@@ -13,10 +13,7 @@ use std::{
 };
 
 use dokit_client::ObjectId;
-use dokit_conformance::{
-    Engine, Plain, Probe, Room, Rooms, Rows, Session, SocketEngine, SqlProbe, for_each_engine_case,
-    for_each_socket_case, for_each_sql_case,
-};
+use dokit_conformance::{Engine, Plain, Probe, Room, Rows, SocketEngine, SqlProbe, for_each_suite};
 use dokit_embedded::Host;
 use dokit_object::{Request, Response, testing::ManualClock};
 use futures_executor::block_on;
@@ -259,26 +256,4 @@ macro_rules! tests {
     };
 }
 
-mod keys {
-    use super::*;
-
-    for_each_engine_case!(tests, Session::new);
-}
-
-mod keys_of_sql_objects {
-    use super::*;
-
-    for_each_engine_case!(tests, Session::of_sql_objects);
-}
-
-mod rows {
-    use super::*;
-
-    for_each_sql_case!(tests, Session::new);
-}
-
-mod sockets {
-    use super::*;
-
-    for_each_socket_case!(tests, Rooms::new);
-}
+for_each_suite!(tests);

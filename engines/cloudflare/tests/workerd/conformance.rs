@@ -1,8 +1,6 @@
 //! The suite of all engines, also with sleep forced between any two calls.
 
-use dokit_conformance::{
-    Rooms, Session, for_each_engine_case, for_each_socket_case, for_each_sql_case,
-};
+use dokit_conformance::for_each_suite;
 
 use crate::driven::Platform;
 
@@ -48,29 +46,7 @@ macro_rules! tests {
     };
 }
 
-mod keys {
-    use super::*;
-
-    for_each_engine_case!(tests, Session::new);
-}
-
-mod keys_of_sql_objects {
-    use super::*;
-
-    for_each_engine_case!(tests, Session::of_sql_objects);
-}
-
-mod rows {
-    use super::*;
-
-    for_each_sql_case!(tests, Session::new);
-}
-
-mod sockets {
-    use super::*;
-
-    for_each_socket_case!(tests, Rooms::new);
-}
+for_each_suite!(tests);
 
 fn is_left_out(case: &str) -> bool {
     LEFT_OUT.iter().any(|(name, _)| *name == case)
