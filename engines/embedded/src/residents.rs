@@ -2,6 +2,7 @@
 
 use std::{
     collections::{HashMap, VecDeque, hash_map::Entry},
+    ptr,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
@@ -113,10 +114,12 @@ impl Residents {
         if left {
             let places = &mut *places;
             let objects = &mut places.objects;
-            if objects
-                .remove(&(resident.namespace(), resident.key()))
-                .is_some()
+            let place = objects.entry((resident.namespace(), resident.key()));
+            // Not that of another one of the object, where this has left before and was told so twice.
+            if let Entry::Occupied(place) = place
+                && ptr::eq(&raw const **place.get(), resident)
             {
+                place.remove();
                 places.with_sql -= usize::from(resident.has_sql());
             }
             // Those that sleep cost nothing.

@@ -105,6 +105,22 @@ async fn objects_that_are_told_to_sleep_leave_memory_too() {
     }
 }
 
+#[tokio::test]
+async fn one_that_is_told_to_leave_again_takes_nobody_elses_place() {
+    let (_data, host) = start(|host| host.sleep_after(Duration::from_secs(3600)));
+    call_fifty(&host).await;
+    let left = host.engine().residents().all();
+    host.sleep().await;
+    while in_memory(&host) > 0 {
+        yield_now().await;
+    }
+    call_fifty(&host).await;
+    for resident in left {
+        resident.put_to_sleep().await;
+    }
+    assert_eq!(in_memory(&host), 50);
+}
+
 #[tokio::test(start_paused = true)]
 async fn an_object_that_is_used_stays_and_one_that_is_not_leaves() {
     let (_data, host) = start(|host| host.sleep_after(Duration::from_secs(10)));
