@@ -17,6 +17,7 @@ use tokio::sync::Semaphore;
 use crate::{
     Host, SystemClock, admin,
     connection::Patience,
+    deadline::LONGEST,
     doors::Doors,
     engine::{Engine, Settings},
     error::StartError,
@@ -150,7 +151,7 @@ impl Builder {
     /// at most. The next call, or its alarm, wakes it, and nobody else can tell. At zero it leaves as
     /// soon as nothing waits for it. This is by the runtime's time, not by the host's clock.
     pub fn sleep_after(mut self, idle: Duration) -> Self {
-        self.settings.sleep_after = bounded(idle);
+        self.settings.sleep_after = idle.min(LONGEST);
         self
     }
 
@@ -212,7 +213,7 @@ impl Builder {
     /// How long a WebSocket has been silent when its peer is asked by a ping whether it is there. One that
     /// is silent for as long again is gone.
     pub fn ping_after(mut self, silence: Duration) -> Self {
-        self.settings.ping_after = bounded(silence);
+        self.settings.ping_after = silence.min(LONGEST);
         self
     }
 
@@ -296,25 +297,25 @@ impl Builder {
     /// How long the head of a request may take, from the opening of its connection or from its first
     /// byte. Then the connection is closed.
     pub fn head_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.patience.head = bounded(timeout);
+        self.settings.patience.head = timeout.min(LONGEST);
         self
     }
 
     /// How long the body of a request may take. Then it is answered 408 `request_timeout`.
     pub fn body_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.patience.body = bounded(timeout);
+        self.settings.patience.body = timeout.min(LONGEST);
         self
     }
 
     /// How long a client may take nothing of an answer. Then the connection is closed.
     pub fn write_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.patience.write = bounded(timeout);
+        self.settings.patience.write = timeout.min(LONGEST);
         self
     }
 
     /// How long a connection is kept open for the next request.
     pub fn idle_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.patience.idle = bounded(timeout);
+        self.settings.patience.idle = timeout.min(LONGEST);
         self
     }
 
@@ -335,7 +336,7 @@ impl Builder {
 
     /// How long what runs may take to end when the host is told to stop. Then it is given up.
     pub fn drain(mut self, limit: Duration) -> Self {
-        self.settings.drain = bounded(limit);
+        self.settings.drain = limit.min(LONGEST);
         self
     }
 
@@ -398,11 +399,6 @@ impl Builder {
         self.start()?.listener(listener, address)?.run().await;
         Ok(())
     }
-}
-
-/// A time that can be added to any moment: no more than a year.
-fn bounded(time: Duration) -> Duration {
-    time.min(Duration::from_secs(365 * 24 * 60 * 60))
 }
 
 impl fmt::Debug for Builder {

@@ -12,6 +12,9 @@ task_local! {
     static DEADLINE: Deadline;
 }
 
+/// A time that can be added to any moment: a year. What is longer is cut to this.
+pub(crate) const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
+
 /// The moment after which a call is given up, by the machine's own time, which nobody sets back.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Deadline(Instant);
@@ -19,8 +22,7 @@ pub(crate) struct Deadline(Instant);
 impl Deadline {
     pub(crate) fn after(duration: Duration) -> Self {
         let now = Instant::now();
-        let longest = Duration::from_secs(365 * 24 * 60 * 60);
-        Self(now + duration.min(longest))
+        Self(now + duration.min(LONGEST))
     }
 
     /// Runs until then: none where the work took longer.
